@@ -1,0 +1,119 @@
+/**
+ * Checks of what callers pass.
+ *
+ * @module
+ */
+
+import { resolveUrl } from "./runtime.ts";
+
+/** The longest time that the platform's timers know; past it they fire at once. */
+const TIMER_LIMIT = 2 ** 31 - 1;
+
+function shown(value: unknown): string {
+  return typeof value === "string" ? JSON.stringify(value) : String(value);
+}
+
+/**
+ * Checks a timeout.
+ *
+ * @param timeout Milliseconds.
+ * @param action What the caller wants, as in "wait for event".
+ * @returns The timeout; `Infinity` for one past the platform's timer limit.
+ * @throws {RangeError} If it is negative or `NaN`.
+ * @throws {TypeError} If it is not a number.
+ */
+export function checkTimeout(
+  timeout: number | undefined,
+  action: string,
+): number {
+  if (timeout === undefined) return Infinity;
+  if (typeof timeout !== "number") {
+    throw new TypeError(
+      `Cannot ${action} as timeout must be a number of milliseconds: received ${
+        shown(timeout)
+      }`,
+    );
+  }
+  if (!(timeout >= 0)) {
+    throw new RangeError(
+      `Cannot ${action} as timeout must not be negative or NaN: received ${timeout}`,
+    );
+  }
+  return timeout > TIMER_LIMIT ? Infinity : timeout;
+}
+
+/**
+ * Checks a count.
+ *
+ * @param count What the caller passed.
+ * @param name The argument's name.
+ * @param action What the caller wants, as in "create barrier".
+ * @returns The count.
+ * @throws {RangeError} If it is not a positive integer.
+ */
+export function checkCount(
+  count: number,
+  name: string,
+  action: string,
+): number {
+  if (!Number.isSafeInteger(count) || count < 1) {
+    throw new RangeError(
+      `Cannot ${action} as ${name} must be a positive integer: received ${
+        shown(count)
+      }`,
+    );
+  }
+  return count;
+}
+
+/**
+ * Checks the URL of a worker file.
+ *
+ * @param url What the caller passed.
+ * @param action What the caller wants.
+ * @returns The URL, absolute.
+ * @throws {TypeError} If it is not one.
+ */
+export function checkWorkerUrl(
+  url: string | URL | undefined,
+  action: string,
+): string | undefined {
+  if (url === undefined) return undefined;
+  const absolute = typeof url === "string" || url instanceof URL
+    ? resolveUrl(url)
+    : undefined;
+  if (absolute !== undefined) return absolute;
+  throw new TypeError(
+    `Cannot ${action} as workerUrl must be a URL: received ${shown(url)}`,
+  );
+}
+
+/**
+ * Checks a function.
+ *
+ * @param fn What the caller passed.
+ * @param name The argument's name.
+ * @param action What the caller wants.
+ * @throws {TypeError} If it is not a function.
+ */
+export function checkFunction(fn: unknown, name: string, action: string): void {
+  if (typeof fn !== "function") {
+    throw new TypeError(
+      `Cannot ${action} as ${name} must be a function: received ${shown(fn)}`,
+    );
+  }
+}
+
+/**
+ * The error of a wait that took too long.
+ *
+ * @param action What was tried.
+ * @param timeout Milliseconds.
+ * @returns A `DOMException` named `TimeoutError`.
+ */
+export function timeoutError(action: string, timeout: number): DOMException {
+  return new DOMException(
+    `Cannot ${action} within ${timeout} ms`,
+    "TimeoutError",
+  );
+}

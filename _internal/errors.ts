@@ -1,0 +1,74 @@
+/**
+ * The error classes of this module.
+ *
+ * @module
+ */
+
+/**
+ * The barrier was broken, aborted or reset while a party waited, or is broken.
+ *
+ * @example Usage
+ * ```ts
+ * import { Barrier, BrokenBarrierError } from "@multi/processing";
+ * import { assertRejects } from "@std/assert";
+ *
+ * const barrier = new Barrier(2);
+ * barrier.abort();
+ * await assertRejects(() => barrier.wait(), BrokenBarrierError);
+ * ```
+ */
+export class BrokenBarrierError extends Error {
+  /** The name of the class. */
+  override name = "BrokenBarrierError";
+}
+
+/**
+ * The pool does not take calls any more, or was terminated before the call
+ * ended.
+ *
+ * @example Usage
+ * ```ts
+ * import { PoolClosedError, ProcessPool } from "@multi/processing";
+ * import { assertThrows } from "@std/assert";
+ *
+ * const pool = new ProcessPool(1);
+ * pool.close();
+ * assertThrows(() => pool.applyAsync(() => 1), PoolClosedError);
+ * await pool.join();
+ * ```
+ */
+export class PoolClosedError extends Error {
+  /** The name of the class. */
+  override name = "PoolClosedError";
+}
+
+/**
+ * The worker that ran the call has ended before the call did.
+ *
+ * @example Usage
+ * ```ts
+ * import { ProcessPool, WorkerExitError } from "@multi/processing";
+ * import { assertRejects } from "@std/assert";
+ *
+ * await using pool = new ProcessPool(1);
+ * await assertRejects(() => pool.apply(() => self.close()), WorkerExitError);
+ * ```
+ */
+export class WorkerExitError extends Error {
+  /** The name of the class. */
+  override name = "WorkerExitError";
+  /** The worker's exit code. */
+  readonly exitCode: number;
+
+  /**
+   * Creates the error.
+   *
+   * @param message What happened.
+   * @param exitCode The worker's exit code.
+   * @param options The cause, if one is known.
+   */
+  constructor(message: string, exitCode: number, options?: ErrorOptions) {
+    super(message, options);
+    this.exitCode = exitCode;
+  }
+}

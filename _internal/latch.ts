@@ -1,0 +1,65 @@
+/**
+ * A value that comes once, and those who wait for it in this thread.
+ *
+ * @module
+ */
+
+import { hold, release, startTimer, timers } from "./runtime.ts";
+
+/** How long to wait. */
+export interface LatchOptions {
+  /** Milliseconds, checked. */
+  timeout: number;
+  /** Ends the wait early. */
+  signal?: AbortSignal | undefined;
+}
+
+/**
+ * A value that comes once. Unlike a promise it forgets a wait that timed out,
+ * and holds the program while somebody waits.
+ */
+export class Latch<T> {
+  readonly #waits = new Set<() => void>();
+  #content: { value: T } | undefined;
+
+  /**
+   * Brings the value; the first one stays.
+   *
+   * @param value The value.
+   */
+  open(value: T): void {
+    if (this.#content !== undefined) return;
+    this.#content = { value };
+    for (const end of this.#waits) end();
+  }
+
+  /**
+   * Waits for the value.
+   *
+   * @param options Timeout and signal.
+   * @returns The value in a box, or `undefined` if the time ran out.
+   * @throws The signal's reason.
+   */
+  wait(options: LatchOptions): Promise<{ value: T } | undefined> {
+    const { timeout, signal } = options;
+    if (signal?.aborted) return Promise.reject(signal.reason);
+    if (this.#content !== undefined || timeout === 0) {
+      return Promise.resolve(this.#content);
+    }
+    return new Promise((resolve, reject) => {
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      const end = () => {
+        this.#waits.delete(end);
+        if (timer !== undefined) timers.clearTimeout(timer);
+        signal?.removeEventListener("abort", end);
+        if (signal?.aborted) reject(signal.reason);
+        else resolve(this.#content);
+        release();
+      };
+      if (timeout !== Infinity) timer = startTimer(end, timeout);
+      signal?.addEventListener("abort", end, { once: true });
+      this.#waits.add(end);
+      hold();
+    });
+  }
+}

@@ -1,0 +1,696 @@
+/**
+ * What differs between Deno, Bun, Node and browsers, and nothing else: no other
+ * file asks which runtime it runs on.
+ *
+ * Which kind of worker each of them gets, and why, stands in ARCHITECTURE.md.
+ *
+ * @module
+ */
+
+// deno-lint-ignore no-explicit-any
+type Any = any;
+
+const scope = globalThis as Any;
+const deno = scope.Deno as Any;
+const process = scope.process as Any;
+
+/** The runtime this thread runs on. */
+export const runtime: "deno" | "bun" | "node" | "browser" =
+  deno?.version?.deno !== undefined
+    ? "deno"
+    : process?.versions?.bun !== undefined
+    ? "bun"
+    : process?.versions?.node !== undefined
+    ? "node"
+    : "browser";
+
+const builtin: (name: string) => Any =
+  process?.getBuiltinModule?.bind(process) ?? (() => undefined);
+
+/**
+ * Worker threads as on Node, loaded when first needed: on Bun, which can do
+ * without, that takes longer than the rest of a thread's start.
+ */
+const workerThreads = () => builtin("node:worker_threads");
+
+/** The processors this program may use at once. */
+export const cores: number = scope.navigator?.hardwareConcurrency ??
+  builtin("node:os")?.availableParallelism() ?? 1;
+
+/** Whether threads are those of `node:worker_threads`. */
+const usesNodeThreads = runtime === "deno" || runtime === "node";
+
+/** Whether `terminate()` stops a thread that is busy; Deno's does not. */
+export const stopsBusyThreads: boolean = runtime !== "deno";
+
+// -- memory and blocking ----------------------------------------------------
+
+/** Whether threads can share memory and wait for it without blocking. */
+export const canShareMemory: boolean =
+  typeof SharedArrayBuffer !== "undefined" &&
+  typeof Atomics.waitAsync === "function";
+
+/** Tells the processor that this thread spins. */
+export const pause: () => void = (Atomics as Any).pause ?? (() => {});
+
+/**
+ * Tells whether a value is memory that threads share.
+ *
+ * @param value Any value.
+ * @returns Whether it is.
+ */
+export function isSharedMemory(value: unknown): boolean {
+  return typeof SharedArrayBuffer !== "undefined" &&
+    value instanceof SharedArrayBuffer;
+}
+
+/**
+ * Allocates zeroed 32-bit cells that every thread can see.
+ *
+ * @param length How many cells.
+ * @param user Who asks; stands in the error.
+ * @returns The cells.
+ * @throws {Error} If the page is not cross-origin isolated.
+ */
+export function sharedCells(
+  length: number,
+  user: string,
+): Int32Array<SharedArrayBuffer> {
+  if (!canShareMemory) {
+    throw new Error(
+      `Cannot create ${user} as SharedArrayBuffer or Atomics.waitAsync is ` +
+        `missing: serve the page ` +
+        `with the headers "Cross-Origin-Opener-Policy: same-origin" and ` +
+        `"Cross-Origin-Embedder-Policy: require-corp"`,
+    );
+  }
+  return new Int32Array(new SharedArrayBuffer(length * 4));
+}
+
+const encoder = new TextEncoder();
+let scratch = new Uint8Array(0);
+
+/**
+ * Encodes text into memory that may be shared, which a browser's own
+ * `encodeInto` refuses.
+ *
+ * @param text The text.
+ * @param bytes Where it goes.
+ * @returns How much was read, and written.
+ */
+export function encodeInto(
+  text: string,
+  bytes: Uint8Array,
+): TextEncoderEncodeIntoResult {
+  if (runtime !== "browser") return encoder.encodeInto(text, bytes);
+  const { length } = bytes;
+  if (scratch.length < length) scratch = new Uint8Array(length);
+  const result = encoder.encodeInto(text, scratch.subarray(0, length));
+  bytes.set(scratch.subarray(0, result.written));
+  return result;
+}
+
+/** Whether this thread may block in `Atomics.wait`; a page's may not. */
+export const mayBlock: boolean = runtime !== "browser" ||
+  typeof scope.WorkerGlobalScope !== "undefined";
+
+// -- the event loop ---------------------------------------------------------
+
+/** The platform's timers as they were before any task could replace them. */
+export const timers: {
+  setTimeout: typeof setTimeout;
+  clearTimeout: typeof clearTimeout;
+} = {
+  setTimeout: scope.setTimeout.bind(scope),
+  clearTimeout: scope.clearTimeout.bind(scope),
+};
+
+/**
+ * Starts a timer that does not fire early: the platform's cut fractions off.
+ *
+ * @param callback Called once.
+ * @param milliseconds The time.
+ * @returns What `clearTimeout` takes.
+ */
+export function startTimer(
+  callback: () => void,
+  milliseconds: number,
+): ReturnType<typeof setTimeout> {
+  return timers.setTimeout(callback, Math.ceil(milliseconds));
+}
+
+/**
+ * One timer per thread that never does anything, made at import: while a wait
+ * is pending it holds the event loop, which a pending `Atomics.waitAsync` does
+ * not do on Deno and Node nor in a worker on Bun (denoland/deno#15358,
+ * nodejs/node#61941, oven-sh/bun#34911). Switching a standing timer costs a
+ * twentieth of making one.
+ */
+const holder: Any = runtime === "browser"
+  ? undefined
+  : setInterval(() => {}, 0x7fffffff);
+holder?.unref();
+
+let holds = 0;
+
+/** Keeps this thread's event loop alive until the matching {@linkcode release}. */
+export function hold(): void {
+  if (holds++ === 0) holder?.ref();
+}
+
+/** Undoes one {@linkcode hold}. */
+export function release(): void {
+  if (--holds === 0) holder?.unref();
+}
+
+const immediately = scope.setImmediate as
+  | ((fn: () => void) => void)
+  | undefined;
+
+/**
+ * Calls back in a later turn of the event loop, as soon as may be.
+ *
+ * @param callback What to call.
+ */
+export function nextTurn(callback: () => void): void {
+  if (immediately) return immediately(callback);
+  const { port1, port2 } = new MessageChannel();
+  port1.onmessage = () => {
+    port1.close();
+    callback();
+  };
+  port2.postMessage(undefined);
+}
+
+// -- ending this thread -----------------------------------------------------
+
+/** `process.exit` as it was before any task could replace it. */
+let exit: ((code: number) => void) | undefined = process?.exit?.bind(process);
+
+// A browser's, as they were.
+const closeScope: () => void = scope.close?.bind(scope);
+const postToParent: (message: unknown) => void = scope.postMessage?.bind(scope);
+
+/**
+ * Ends this worker thread with an exit code.
+ *
+ * @param code The code its parent sees.
+ */
+export function exitThread(code: number): void {
+  if (exit) exit(code);
+  else closeScope();
+}
+
+/** Lets no further line of this thread run: a browser's ends at its next turn only. */
+function stay(): void {
+  if (!canShareMemory) return;
+  // The parent, which knows of the end, stops the thread.
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+}
+
+/**
+ * Makes the worker's global scope the same on every runtime: `self`, its
+ * `name` and `close()`.
+ *
+ * @param name The name of the process that the thread is.
+ */
+export function dressWorkerScope(name: string): void {
+  const define = (key: string, value: unknown) =>
+    Object.defineProperty(globalThis, key, {
+      value,
+      writable: true,
+      configurable: true,
+      enumerable: true,
+    });
+  if (typeof scope.self === "undefined") define("self", globalThis);
+  define("name", name);
+  if (exit) {
+    define("close", () => {
+      exitThread(0);
+      stay();
+    });
+  }
+}
+
+/**
+ * Calls back for every error that nothing in this worker caught, a rejection
+ * included, instead of letting the runtime end the thread.
+ *
+ * @param report Is given what was thrown.
+ */
+export function catchStrayErrors(report: (error: unknown) => void): void {
+  if (runtime === "deno" || runtime === "browser") {
+    scope.addEventListener("unhandledrejection", (event: Any) => {
+      event.preventDefault();
+      report(event.reason);
+    });
+    scope.addEventListener("error", (event: Any) => {
+      event.preventDefault();
+      report(event.error ?? new Error(event.message));
+    });
+    return;
+  }
+  process.on("uncaughtException", report);
+  process.on("unhandledRejection", report);
+}
+
+const GUARDED = Symbol.for("@multi/processing guarded");
+let guard: Any;
+
+/**
+ * Runs a function, and interrupts it when it takes too long: for a runtime that
+ * cannot stop a busy thread from outside. What the function does after its first
+ * `await` is not covered.
+ *
+ * @param milliseconds The time.
+ * @param fn The function.
+ * @returns What it returned, in a box, or `undefined` if it was interrupted.
+ */
+export function runWithin<T>(
+  milliseconds: number,
+  fn: () => T,
+): { value: T } | undefined {
+  guard ??= new (builtin("node:vm").Script)(
+    "globalThis[Symbol.for('@multi/processing guarded')]()",
+  );
+  let result: { value: T } | { error: unknown } | undefined;
+  Object.defineProperty(globalThis, GUARDED, {
+    configurable: true,
+    value: () => {
+      try {
+        result = { value: fn() };
+      } catch (error) {
+        result = { error };
+      }
+    },
+  });
+  try {
+    guard.runInThisContext({ timeout: Math.max(1, Math.ceil(milliseconds)) });
+  } catch (error) {
+    if ((error as Any)?.code !== "ERR_SCRIPT_EXECUTION_TIMEOUT") throw error;
+    return undefined;
+  }
+  if (result && "error" in result) throw result.error;
+  return result;
+}
+
+/**
+ * Makes an error an uncaught one.
+ *
+ * @param error The error.
+ */
+export function reportUncaught(error: unknown): void {
+  if (typeof reportError === "function") reportError(error);
+  else {
+    queueMicrotask(() => {
+      throw error;
+    });
+  }
+}
+
+/**
+ * Shows a value as the console does.
+ *
+ * @param value Any value.
+ * @returns Text, for an error with its stack and causes.
+ */
+export function inspect(value: unknown): string {
+  const util = builtin("node:util");
+  if (util !== undefined) return util.inspect(value);
+  return value instanceof Error ? value.stack ?? String(value) : String(value);
+}
+
+// -- starting a thread ------------------------------------------------------
+
+/** Locks that a thread's end releases, however it comes. */
+const locks = scope.navigator?.locks as {
+  request(name: string, granted: () => unknown): Promise<unknown>;
+} | undefined;
+
+/** A name that nobody else has; `crypto.randomUUID` is for secure pages only. */
+function newLock(): string {
+  const numbers = crypto.getRandomValues(new Uint32Array(4));
+  return `@multi/processing ${numbers.join("-")}`;
+}
+
+/** The parent's end of the wire to a worker. */
+export interface Port {
+  /** Sends a message; throws a `DataCloneError` if it cannot be cloned. */
+  postMessage(message: unknown, transfer?: Transferable[]): void;
+  /** Called for each message that comes. */
+  onmessage: ((event: { data: Any }) => void) | null;
+  /** Lets no further message come or go. */
+  close(): void;
+  /** Lets the port hold the event loop. */
+  ref?(): void;
+  /** Lets the port not hold the event loop. */
+  unref?(): void;
+}
+
+/** What {@linkcode startThread} needs to know. */
+export interface ThreadOptions {
+  /** The program's source text. */
+  source: string;
+  /** The thread's name, for debuggers. */
+  name: string;
+  /** The first message; the program finds it with {@linkcode bootMessage}. */
+  boot: unknown;
+  /** What goes over with the first message instead of being copied. */
+  transfer?: Transferable[];
+  /** Where the program is a file, to be loaded instead of the text. */
+  url?: string | undefined;
+  /** What the thread may do (Deno). */
+  permissions?: unknown;
+  /** Called once, when the thread has ended. */
+  onExit: (code: number, error: unknown) => void;
+}
+
+/** A worker thread, seen from the thread that started it. */
+export interface Thread {
+  /** The wire to it. */
+  readonly port: Port;
+  /** Lets the thread hold the program, as it does at first. */
+  ref(): void;
+  /** Lets the program end although the thread still runs. */
+  unref(): void;
+  /** Stops the thread, at once where the runtime can. */
+  terminate(): void;
+}
+
+/**
+ * Starts a thread from source text: no file, no permission, nothing to resolve.
+ *
+ * @param options The program, its first message and who to tell of its end.
+ * @returns The thread.
+ * @throws {DOMException} A `DataCloneError` if the first message cannot be sent.
+ */
+export function startThread(options: ThreadOptions): Thread {
+  const Channel = usesNodeThreads
+    ? workerThreads().MessageChannel
+    : MessageChannel;
+  const { port1, port2 } = new Channel();
+  try {
+    // Before the thread is made: what cannot be cloned costs no thread.
+    port1.postMessage(options.boot, options.transfer ?? []);
+  } catch (error) {
+    port1.close();
+    throw error;
+  }
+  if (options.permissions !== undefined) {
+    return startBounded(options, port1, port2);
+  }
+  return usesNodeThreads
+    ? startNodeThread(options, port1, port2)
+    : runtime === "bun"
+    ? startBunThread(options, port1, port2)
+    : startBrowserThread(options, port1, port2);
+}
+
+function dataUrl(source: string): string {
+  return `data:text/javascript,${encodeURIComponent(source)}`;
+}
+
+/**
+ * A program that runs the one that comes with it. Deno 2.9 keeps a copy of a
+ * data: URL for each worker, for ever, so that one is short.
+ */
+const LOADER = "import { workerData } from 'node:worker_threads';" +
+  "await (0, eval)(workerData.source);";
+
+/** A program as a script whose value is a promise of its end. */
+function asScript(source: string): string {
+  return `(async () => { "use strict"; ${source}\n})()\n` +
+    `//# sourceURL=multiprocessing:worker`;
+}
+
+/** Deno and Node: `node:worker_threads`. */
+function startNodeThread(options: ThreadOptions, port: Any, far: Any): Thread {
+  const worker = new (workerThreads().Worker)(
+    new URL(options.url ?? dataUrl(LOADER)),
+    {
+      name: options.name,
+      workerData: options.url === undefined
+        ? { port: far, source: asScript(options.source) }
+        : { port: far },
+      transferList: [far],
+    },
+  );
+  return asThread(worker, port, options);
+}
+
+function asThread(worker: Any, port: Any, options: ThreadOptions): Thread {
+  let failure: unknown;
+  worker.on("error", (error: unknown) => failure = error);
+  worker.on("exit", (code: number) => options.onExit(code, failure));
+  return {
+    port,
+    ref: () => worker.ref(),
+    unref: () => worker.unref(),
+    terminate: () => void worker.terminate(),
+  };
+}
+
+/**
+ * Bun, whose global `Worker` starts five times faster than its Node kind. Of a
+ * data: URL Bun 1.4 keeps a copy for each worker, for ever.
+ */
+function startBunThread(options: ThreadOptions, port: Any, far: Any): Thread {
+  const worker = new Worker(options.url ?? blobUrl(options.source), {
+    type: "module",
+    name: options.name,
+  }) as Any;
+  let failure: unknown;
+  worker.addEventListener("error", (event: Any) => {
+    event.preventDefault?.();
+    failure = event.error ?? new Error(event.message || "worker failed");
+  });
+  worker.addEventListener(
+    "close",
+    (event: Any) =>
+      options.onExit(failure === undefined ? event.code : 1, failure),
+  );
+  worker.postMessage({ port: far }, [far]);
+  return {
+    port,
+    ref: () => worker.ref(),
+    unref: () => worker.unref(),
+    terminate: () => worker.terminate(),
+  };
+}
+
+/** What a browser's worker says of itself: that it lives, or its exit code. */
+const SIGN = "@multi/processing";
+
+/** The programs that have a URL. */
+const blobUrls = new Map<string, string>();
+
+function blobUrl(source: string): string {
+  let url = blobUrls.get(source);
+  if (url === undefined) {
+    url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+    blobUrls.set(source, url);
+  }
+  return url;
+}
+
+/**
+ * Browsers, which tell nobody of a worker's end. So it says its exit code
+ * before it ends, and for an end that it does not know of (the browser's own)
+ * it holds a lock for life, which is granted here then.
+ */
+function startBrowserThread(
+  options: ThreadOptions,
+  port: Any,
+  far: Any,
+): Thread {
+  const { name, url, source } = options;
+  const refused = (cause?: unknown) =>
+    new Error(
+      url === undefined
+        ? `Cannot start thread "${name}" as the browser refuses its blob: URL, ` +
+          `which a Content Security Policy without "worker-src blob:" does: ` +
+          `allow it, or serve the file of @multi/processing/worker and pass ` +
+          `its URL as the option workerUrl`
+        : `Cannot start thread "${name}" as the worker file cannot be loaded: ` +
+          `received ${url}`,
+      cause === undefined ? {} : { cause },
+    );
+  let worker: Worker;
+  try {
+    worker = new Worker(url ?? blobUrl(source), { type: "module", name });
+  } catch (error) {
+    throw refused(error);
+  }
+  let alive = false;
+  let ended = false;
+  const end = (code: number, error?: unknown) => {
+    if (ended) return;
+    ended = true;
+    worker.terminate();
+    options.onExit(code, error);
+  };
+  const lock = newLock();
+  worker.addEventListener("message", ({ data }) => {
+    const sign = data?.[SIGN];
+    if (typeof sign === "number") return end(sign);
+    if (sign !== lock) return;
+    alive = true;
+    locks?.request(lock, () => end(0));
+  });
+  worker.addEventListener("error", (event) => {
+    event.preventDefault();
+    // A worker that is refused, or cannot be loaded, has no message.
+    const { message } = event;
+    end(1, alive || message ? event.error ?? new Error(message) : refused());
+  });
+  worker.postMessage({ port: far, lock }, [far]);
+  return {
+    port,
+    ref() {},
+    unref() {},
+    terminate: () => end(1),
+  };
+}
+
+/** Tells the parent of this thread, which is a browser's, how it ends. */
+function reportToParent(lock: string, port: Port): Promise<void> {
+  exit = (code) => {
+    postToParent({ [SIGN]: code });
+    port.close();
+    closeScope();
+  };
+  return holdForLife(lock, { [SIGN]: lock });
+}
+
+/** Holds a lock until this thread ends, and says so once it does. */
+function holdForLife(lock: string, message: unknown): Promise<void> {
+  return new Promise((resolve) => {
+    const live = () => {
+      postToParent(message);
+      resolve();
+      return new Promise(() => {});
+    };
+    if (locks) locks.request(lock, live);
+    else live(); // the page is not secure
+  });
+}
+
+/**
+ * Makes a URL absolute; a page's relative ones are its own.
+ *
+ * @param url The URL.
+ * @returns The absolute one, or `undefined` if it is none.
+ */
+export function resolveUrl(url: string | URL): string | undefined {
+  try {
+    return new URL(url, scope.document?.baseURI).href;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Checks that a thread's permissions can be bounded here.
+ *
+ * @param action What the caller wants.
+ * @throws {TypeError} If they cannot.
+ */
+export function checkPermissions(action: string): void {
+  if (runtime === "deno") return;
+  throw new TypeError(
+    `Cannot ${action} with permissions as only Deno can bound what a thread ` +
+      `may do: leave the option out`,
+  );
+}
+
+/** What a host is told. */
+interface HostOptions {
+  source: string;
+  name: string;
+  permissions: unknown;
+}
+
+/**
+ * A thread with fewer permissions than this one. Of Deno's two kinds of worker
+ * only the global one can have them, and that one tells nobody of its end and
+ * holds the program. So it is started by a host, a thread of the other kind,
+ * which waits for its end and ends with its exit code.
+ */
+function startBounded(options: ThreadOptions, port: Any, far: Any): Thread {
+  const { source, name, permissions } = options;
+  const worker = new (workerThreads().Worker)(new URL(dataUrl(LOADER)), {
+    name: `${name} (host)`,
+    workerData: {
+      port: far,
+      source: asScript(source),
+      host: { source, name, permissions },
+    },
+    transferList: [far],
+  });
+  return asThread(worker, port, options);
+}
+
+/**
+ * Runs a host, if this thread is one.
+ *
+ * @returns Whether it is.
+ */
+export function runHost(): boolean {
+  if (!usesNodeThreads) return false;
+  const handed = workerThreads().workerData;
+  const host: HostOptions | undefined = handed?.host;
+  if (host === undefined) return false;
+  const { port } = handed;
+  const worker = new Worker(dataUrl(host.source), {
+    type: "module",
+    name: host.name,
+    deno: { permissions: host.permissions },
+  } as WorkerOptions);
+  const code = sharedCells(1, "process");
+  const lock = newLock();
+  worker.addEventListener("error", (event) => {
+    event.preventDefault();
+    exit!(1);
+  });
+  // The worker holds the lock for life, so it is granted here when it has ended.
+  worker.addEventListener("message", () => {
+    locks!.request(lock, () => exit!(Atomics.load(code, 0)));
+  }, { once: true });
+  worker.postMessage({ port, lock, code }, [port]);
+  return true;
+}
+
+/** Lets a host know when this thread ends, and with which code. */
+function reportToHost(lock: string, code: Int32Array): Promise<void> {
+  const record = (exit: (code?: number) => never) => (status?: number) => {
+    Atomics.store(code, 0, Number(status ?? process.exitCode ?? 0));
+    return exit(status);
+  };
+  deno.exit = record(deno.exit);
+  process.exit = record(process.exit.bind(process));
+  exit = process.exit;
+  return holdForLife(lock, "locked");
+}
+
+/**
+ * The worker's end of the wire, found by the worker's program.
+ *
+ * @returns The port, on which the boot message comes first.
+ */
+export function parentPort(): Promise<Port> {
+  const handed = usesNodeThreads && workerThreads().workerData?.port;
+  if (handed) return Promise.resolve(handed);
+  return new Promise((resolve) => {
+    scope.addEventListener("message", (event: MessageEvent) => {
+      const { port, lock, code } = event.data;
+      const reporting = code !== undefined
+        ? reportToHost(lock, code)
+        : lock !== undefined
+        ? reportToParent(lock, port)
+        : undefined;
+      // Nothing runs that could end the thread before its end can be told.
+      if (reporting) reporting.then(() => resolve(port));
+      else resolve(port);
+    }, { once: true });
+  });
+}

@@ -1,0 +1,106 @@
+/**
+ * How events and barriers go to other threads and come back as themselves.
+ *
+ * @module
+ */
+
+import type { CallableWire } from "./callable.ts";
+import { Counter, nextNumber, realm } from "./realm.ts";
+
+/** An event on the wire. */
+export interface EventWire {
+  kind: "event";
+  id: number;
+  cells: Int32Array;
+}
+
+/** A barrier on the wire. */
+export interface BarrierWire {
+  kind: "barrier";
+  id: number;
+  cells: Int32Array;
+  parties: number;
+  timeout: number;
+  action: CallableWire | undefined;
+}
+
+/** A shared object on the wire. */
+export type SharedWire = EventWire | BarrierWire;
+
+let adoptee: SharedWire | undefined;
+
+/**
+ * Called by the constructor of a shared object: what it is to be made from, if
+ * it is made from the wire.
+ *
+ * @param kind What the object is.
+ * @returns The wire, or `undefined` for an object that is new.
+ */
+export function adopt<K extends SharedWire["kind"]>(
+  kind: K,
+): (SharedWire & { kind: K }) | undefined {
+  const wire = adoptee;
+  adoptee = undefined;
+  return wire?.kind === kind ? wire as SharedWire & { kind: K } : undefined;
+}
+
+/**
+ * Says how an object is sent.
+ *
+ * @param object The object.
+ * @param toWire Describes it, under the id it is given.
+ */
+export function shareable(
+  object: object,
+  toWire: (id: number) => SharedWire,
+): void {
+  let id = adoptedId;
+  adoptedId = 0;
+  realm.shared.set(object, () => {
+    if (id === 0) {
+      id = nextNumber(Counter.SharedId);
+      remember(id, object);
+    }
+    return toWire(id);
+  });
+}
+
+let adoptedId = 0;
+
+/**
+ * Makes this copy's class the one that objects from the wire are made with.
+ *
+ * @param kind What the class makes.
+ * @param make Constructs one; the constructor calls {@linkcode adopt}.
+ */
+export function register(kind: SharedWire["kind"], make: () => object): void {
+  realm.revivers.set(kind, (wire: SharedWire) => {
+    adoptee = wire;
+    adoptedId = wire.id;
+    return make();
+  });
+}
+
+/**
+ * Makes an object from the wire, or finds the one that this thread has.
+ *
+ * @param wire What was sent.
+ * @returns The object.
+ */
+export function reviveShared(wire: SharedWire): object {
+  const known = realm.known.get(wire.id)?.deref();
+  if (known !== undefined) return known;
+  const make = realm.revivers.get(wire.kind) as (wire: SharedWire) => object;
+  const object = make(wire);
+  remember(wire.id, object);
+  return object;
+}
+
+const forgotten = new FinalizationRegistry((id: number) => {
+  if (realm.known.get(id)?.deref() === undefined) realm.known.delete(id);
+});
+
+function remember(id: number, object: object): void {
+  realm.known.set(id, new WeakRef(object));
+  forgotten.register(object, id);
+}

@@ -1,0 +1,455 @@
+/**
+ * The only sleeper: everything that waits for shared memory to change waits
+ * here. ARCHITECTURE.md has the argument why no wake-up is lost.
+ *
+ * The rule for whoever uses it: change the word first, then ring. The rule
+ * here: read the word, then ask `poll`, then sleep on the word that was read.
+ * A change between the two makes the sleep return at once.
+ *
+ * @module
+ */
+
+import {
+  cores,
+  exitThread,
+  hold,
+  mayBlock,
+  nextTurn,
+  pause,
+  release,
+  startTimer,
+  stopsBusyThreads,
+  timers,
+} from "./runtime.ts";
+import { realm } from "./realm.ts";
+
+// Taken once, so that a task that replaces the globals harms only itself.
+const { load, notify, waitAsync } = Atomics;
+const sleep = Atomics.wait;
+const now: () => number = performance.now.bind(performance);
+
+/** The longest spin. */
+const SPIN_MS = 0.05;
+/** A wait that ended within this would have been worth a spin. */
+const SHORT_MS = 0.15;
+/** Polls between two looks at the clock. */
+const POLLS_PER_LOOK = 64;
+/** About what they take. */
+const LOOK_MS = 0.003;
+/** From these odds on a spin is worth a try. */
+const GOOD_ODDS = 0.7;
+/** Without a turn of the event loop, spinning stops after this. */
+const BURST_MS = 4;
+/** How many microtasks a continuation may take before the spin begins. */
+const HOPS = 8;
+/** Where a terminated thread sleeps on, it looks this often whether it was terminated. */
+const SLICE_MS = 250;
+
+/**
+ * Whether a spin is likely to pay, and for how long. Hits and short sleeps make
+ * a hit more likely, misses and long sleeps less. A spin takes no longer than a
+ * sleep did lately: while other threads want the cores, a sleep is short, as no
+ * core has to be woken, and a spin takes time from them. On one core none pays,
+ * as the thread that is waited for cannot run.
+ */
+class SpinJudge {
+  /** The odds of a hit, as of late. */
+  #odds = 0;
+  /** What a hit saves: milliseconds of a short sleep, as of late. */
+  #saved = SPIN_MS;
+
+  /** How many milliseconds to spin; `0` for not at all. */
+  get budget(): number {
+    return cores > 1 && this.#odds > GOOD_ODDS ? this.#saved : 0;
+  }
+
+  spun(hit: boolean): void {
+    this.#odds = hit ? this.#odds + (1 - this.#odds) / 16 : this.#odds * 3 / 4;
+  }
+
+  slept(milliseconds: number): void {
+    const short = milliseconds < SHORT_MS;
+    this.#odds += ((short ? 1 : 0) - this.#odds) / 16;
+    if (short) {
+      this.#saved += (Math.min(milliseconds, SPIN_MS) - this.#saved) / 16;
+    }
+  }
+}
+
+/**
+ * How long this thread has run microtasks without a turn of its event loop.
+ * A spin that hits lets its caller go on in a microtask, and a chain of those
+ * would starve timers and messages; after {@linkcode BURST_MS} the next one
+ * waits until the loop has had its turn.
+ */
+const burst = {
+  began: 0,
+  marker: undefined as Int32Array | undefined,
+  running: false,
+  /** Whether the loop is owed a turn. */
+  get overdue(): boolean {
+    if (this.running) return now() - this.began > BURST_MS;
+    this.running = true;
+    this.began = now();
+    // Settles in a later turn, without a timer or handle that could outlive us.
+    this.marker ??= new Int32Array(new SharedArrayBuffer(4));
+    const turn = waitAsync(this.marker, 0, 0);
+    if (turn.async) turn.value.then(() => this.running = false);
+    notify(this.marker, 0);
+    return false;
+  },
+  /** Gives the loop its turn, and goes on after it. */
+  yieldTo(next: () => void): void {
+    nextTurn(() => {
+      this.running = false;
+      next();
+    });
+  },
+};
+
+function spin<T>(
+  poll: () => T | undefined,
+  milliseconds: number,
+): T | undefined {
+  let until = 0;
+  do {
+    for (let i = 0; i < POLLS_PER_LOOK; i++) {
+      const value = poll();
+      if (value !== undefined) return value;
+      pause();
+    }
+    until ||= now() + milliseconds - LOOK_MS;
+  } while (now() < until);
+  return undefined;
+}
+
+/** Ends this thread if its parent has terminated it but could not stop it. */
+export function leaveIfTerminated(): void {
+  for (const life of realm.lives) {
+    if (load(life, 0) !== 0) {
+      exitThread(1);
+      throw new Error("Cannot go on as this process was terminated");
+    }
+  }
+}
+
+/**
+ * Checks that this thread may block.
+ *
+ * @param action What the caller wants.
+ * @throws {TypeError} If it may not.
+ */
+export function checkMayBlock(action: string): void {
+  if (mayBlock) return;
+  throw new TypeError(
+    `Cannot ${action} with waitSync() as a page's main thread may not block: ` +
+      `use wait(), or a worker`,
+  );
+}
+
+/** One wait under way. */
+interface Sleeper {
+  poll: () => unknown;
+  settle: (value: unknown) => void;
+}
+
+/** Options of {@linkcode Doorbell.wait}. */
+export interface SleepOptions {
+  /** Milliseconds, checked. */
+  timeout: number;
+  /** Ends the wait early. */
+  signal?: AbortSignal | undefined;
+}
+
+/**
+ * Where threads sleep until a word of shared memory changes. All waits of a
+ * thread on one doorbell share one `waitAsync`, as V8 cannot cancel one.
+ */
+export class Doorbell {
+  readonly #cells: Int32Array;
+  readonly #index: number;
+  readonly #sleepers = new Set<Sleeper>();
+  readonly #judge = new SpinJudge();
+  readonly #syncJudge = new SpinJudge();
+  /** Whether a spin or a `waitAsync` is on its way. */
+  #watching = false;
+  /** Whether the platform holds a place for us in its queue. */
+  #armed = false;
+
+  /**
+   * @param cells Shared memory.
+   * @param index The word to sleep on.
+   */
+  constructor(cells: Int32Array, index: number) {
+    this.#cells = cells;
+    this.#index = index;
+  }
+
+  /** Wakes everyone who sleeps here; to be called after the word was changed. */
+  ring(): void {
+    notify(this.#cells, this.#index);
+  }
+
+  /**
+   * Sleeps until `poll` returns something, without blocking the thread.
+   *
+   * @param poll Looks at shared memory; returns `undefined` to sleep on.
+   * @param options Timeout and signal.
+   * @returns What `poll` returned, or `undefined` if the time ran out or the signal aborted.
+   */
+  wait<T>(
+    poll: () => T | undefined,
+    options: SleepOptions,
+  ): Promise<T | undefined> {
+    const value = poll();
+    if (value !== undefined || options.timeout === 0) {
+      return Promise.resolve(value);
+    }
+    return new Promise((resolve) => {
+      const { timeout, signal } = options;
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      const end = () => {
+        sleeper.settle(poll());
+        // Nobody is left: let the platform forget our place in its queue.
+        if (this.#armed && this.#sleepers.size === 0) this.ring();
+      };
+      const sleeper: Sleeper = {
+        poll,
+        settle: (value) => {
+          if (!this.#sleepers.delete(sleeper)) return;
+          if (timer !== undefined) timers.clearTimeout(timer);
+          signal?.removeEventListener("abort", end);
+          resolve(value as T | undefined);
+          release();
+        },
+      };
+      if (timeout !== Infinity) timer = startTimer(end, timeout);
+      signal?.addEventListener("abort", end, { once: true });
+      this.#sleepers.add(sleeper);
+      hold();
+      this.#watch();
+    });
+  }
+
+  /**
+   * Sleeps until `poll` returns something, and blocks the thread.
+   *
+   * @param poll Looks at shared memory; returns `undefined` to sleep on.
+   * @param timeout Milliseconds, checked.
+   * @returns What `poll` returned, or `undefined` if the time ran out.
+   * @throws {TypeError} If this thread may not block.
+   */
+  waitSync<T>(poll: () => T | undefined, timeout: number): T | undefined {
+    let value = poll();
+    if (value !== undefined || timeout === 0) return value;
+    const budget = this.#syncJudge.budget;
+    if (budget > 0) {
+      value = spin(poll, budget);
+      this.#syncJudge.spun(value !== undefined);
+      if (value !== undefined) return value;
+    }
+    const slice = stopsBusyThreads || realm.lives.length === 0
+      ? Infinity
+      : SLICE_MS;
+    // On some runtimes the clock costs a tenth of a wake-up on one core.
+    const judging = budget === 0 && cores > 1;
+    const began = judging || timeout !== Infinity ? now() : 0;
+    for (;;) {
+      const seen = load(this.#cells, this.#index);
+      value = poll();
+      if (value !== undefined) break;
+      const left = timeout === Infinity ? Infinity : timeout - (now() - began);
+      if (left <= 0) return undefined;
+      sleep(this.#cells, this.#index, seen, Math.min(left, slice));
+      leaveIfTerminated();
+    }
+    if (judging) this.#syncJudge.slept(now() - began);
+    return value;
+  }
+
+  /** Sees to it that the sleepers are woken: spins if that pays, then sleeps. */
+  #watch(): void {
+    if (this.#watching) return;
+    this.#watching = true;
+    const { budget } = this.#judge;
+    if (budget === 0) this.#sleep(false);
+    else if (burst.overdue) burst.yieldTo(() => this.#sleep(true));
+    else this.#spinAfter(HOPS, budget);
+  }
+
+  /** Lets the continuations of earlier waits run before the thread is held. */
+  #spinAfter(hops: number, budget: number): void {
+    if (hops > 0) {
+      queueMicrotask(() => this.#spinAfter(hops - 1, budget));
+      return;
+    }
+    const hit = spin(() => this.#settleReady() || undefined, budget) === true;
+    this.#judge.spun(hit);
+    if (hit && this.#sleepers.size === 0) this.#watching = false;
+    else this.#sleep(true);
+  }
+
+  #sleep(spun: boolean): void {
+    for (;;) {
+      const seen = load(this.#cells, this.#index);
+      this.#settleReady();
+      if (this.#sleepers.size === 0) {
+        this.#watching = false;
+        return;
+      }
+      const wake = waitAsync(this.#cells, this.#index, seen);
+      if (!wake.async) continue;
+      const began = now();
+      this.#armed = true;
+      wake.value.then(() => {
+        this.#armed = false;
+        if (!spun) this.#judge.slept(now() - began);
+        this.#sleep(spun);
+      });
+      return;
+    }
+  }
+
+  /** Settles the sleepers whose wait is over; tells whether there were any. */
+  #settleReady(): boolean {
+    let any = false;
+    for (const sleeper of this.#sleepers) {
+      const value = sleeper.poll();
+      if (value === undefined) continue;
+      any = true;
+      sleeper.settle(value);
+    }
+    return any;
+  }
+}
+
+/**
+ * Calls back when a life ends; holds nothing.
+ *
+ * @param lives Words that are `0` until then.
+ * @param callback Called at most once a life.
+ */
+export function onEndOfLife(lives: Int32Array[], callback: () => void): void {
+  for (const life of lives) {
+    const end = waitAsync(life, 0, 0);
+    if (end.async) end.value.then(callback);
+    else callback();
+  }
+}
+
+/** How a {@linkcode Consumer} looks for work. */
+export interface ConsumerOptions {
+  /** Shared memory. */
+  cells: Int32Array;
+  /** The word that changes whenever there is work. */
+  word: number;
+  /** The word that says whether the consumer is asleep: `1`, or `0`. */
+  asleep: number;
+  /** Microtasks to let pass before a spin. */
+  hops?: number;
+  /** Does all the work there is; tells whether there was any. */
+  work: () => boolean;
+  /** Whether there may be more to come. */
+  wanted: () => boolean;
+}
+
+/**
+ * Does work that other threads announce, over and over: looks, spins if that
+ * has paid lately, then sleeps, and never blocks. It holds nothing open.
+ *
+ * It announces its sleep before it looks for the last time, and who brings work
+ * changes the word before looking for the announcement. So whichever comes
+ * second sees what the other did, and a call that finds the consumer awake need
+ * not pay for waking it. See {@linkcode announce}.
+ */
+export class Consumer {
+  readonly #options: ConsumerOptions;
+  readonly #judge = new SpinJudge();
+  #running = false;
+
+  /** @param options Where to look and what to do. */
+  constructor(options: ConsumerOptions) {
+    this.#options = options;
+  }
+
+  /** Goes on looking, if it does not already. */
+  start(): void {
+    if (this.#running) return;
+    this.#running = true;
+    this.#watch();
+  }
+
+  #watch(): void {
+    const { budget } = this.#judge;
+    if (!this.#options.wanted()) this.#running = false;
+    else if (budget === 0) this.#sleep(false);
+    else if (burst.overdue) burst.yieldTo(() => this.#sleep(true));
+    else this.#spinAfter(this.#options.hops ?? 1, budget);
+  }
+
+  #spinAfter(hops: number, budget: number): void {
+    if (hops > 0) {
+      queueMicrotask(() => this.#spinAfter(hops - 1, budget));
+      return;
+    }
+    const { work } = this.#options;
+    const hit = spin(() => work() || undefined, budget) === true;
+    this.#judge.spun(hit);
+    if (hit) this.#watch();
+    else this.#sleep(true);
+  }
+
+  #sleep(spun: boolean): void {
+    const { cells, word, asleep, work, wanted } = this.#options;
+    for (;;) {
+      Atomics.store(cells, asleep, 1);
+      const seen = load(cells, word);
+      if (work()) {
+        Atomics.store(cells, asleep, 0);
+        if (!wanted()) this.#running = false;
+        else if (burst.overdue) burst.yieldTo(() => this.#watch());
+        else queueMicrotask(() => this.#watch());
+        return;
+      }
+      const wake = waitAsync(cells, word, seen);
+      if (!wake.async) continue;
+      const began = now();
+      wake.value.then(() => {
+        Atomics.store(cells, asleep, 0);
+        if (!spun) this.#judge.slept(now() - began);
+        work();
+        this.#watch();
+      });
+      return;
+    }
+  }
+}
+
+/**
+ * Wakes a {@linkcode Consumer} if it is asleep; to be called after its word
+ * was changed.
+ *
+ * @param cells Shared memory.
+ * @param word The word that was changed.
+ * @param asleep The word that says whether it is asleep.
+ */
+export function announce(
+  cells: Int32Array,
+  word: number,
+  asleep: number,
+): void {
+  if (load(cells, asleep) === 1) notify(cells, word);
+}
+
+/**
+ * Calls back after a time, unless the program ends before: holds nothing, and
+ * is no timer to those who look for timers that were left.
+ *
+ * @param milliseconds The time.
+ * @param callback Called once.
+ */
+export function later(milliseconds: number, callback: () => void): void {
+  const cell = new Int32Array(new SharedArrayBuffer(4));
+  const end = waitAsync(cell, 0, 0, milliseconds);
+  if (end.async) end.value.then(callback);
+}

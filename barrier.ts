@@ -1,0 +1,366 @@
+/**
+ * A point that threads pass together.
+ *
+ * @module
+ */
+
+import { type Arrival, BarrierState, WORD } from "./_internal/barrier_state.ts";
+import {
+  checkCount,
+  checkFunction,
+  checkTimeout,
+  timeoutError,
+} from "./_internal/check.ts";
+import { adopt, register, shareable } from "./_internal/shared.ts";
+import { describe, reviveSync } from "./_internal/callable.ts";
+import { BrokenBarrierError } from "./_internal/errors.ts";
+import { hold, release } from "./_internal/runtime.ts";
+import {
+  checkMayBlock,
+  Doorbell,
+  leaveIfTerminated,
+} from "./_internal/wait.ts";
+
+export { BrokenBarrierError };
+
+/** Options of {@linkcode Barrier}. */
+export interface BarrierOptions {
+  /**
+   * Runs once a cycle, in the thread of the party that arrives last, before
+   * anyone is released; it may be async. In the thread that made the barrier
+   * any closure will do, elsewhere it is sent like every function.
+   */
+  action?: () => unknown;
+  /**
+   * The timeout, in milliseconds, of waits that name none.
+   *
+   * @default {Infinity}
+   */
+  timeout?: number;
+}
+
+/** Options of {@linkcode Barrier.wait}. */
+export interface BarrierWaitOptions {
+  /**
+   * Milliseconds after which this party gives up, which breaks the barrier.
+   *
+   * @default The barrier's own timeout.
+   */
+  timeout?: number;
+  /** Makes this party give up, which breaks the barrier. */
+  signal?: AbortSignal;
+}
+
+/** Options of {@linkcode Barrier.waitSync}. */
+export interface BarrierWaitSyncOptions {
+  /**
+   * Milliseconds after which this party gives up, which breaks the barrier.
+   *
+   * @default The barrier's own timeout.
+   */
+  timeout?: number;
+}
+
+const ACTION = "wait at barrier";
+
+/**
+ * Lets a fixed number of parties wait for each other, again and again, as
+ * `threading.Barrier` of Python. It may be an argument or a result of
+ * everything that runs in another thread, and arrives as the same barrier.
+ *
+ * - Each cycle gives every party an index of its own, 0 to `parties - 1`.
+ * - A party that times out or is aborted breaks the barrier: everyone else
+ *   gets a {@linkcode BrokenBarrierError} until `reset()`. From the moment the
+ *   last party has arrived no timeout and no signal does that any more.
+ * - More threads than parties may use it; they pass in groups.
+ * - A thread that ends while it waits stays counted.
+ *
+ * @example Two parties
+ * ```ts
+ * import { Barrier } from "@multi/processing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const barrier = new Barrier(2);
+ * const indices = await Promise.all([barrier.wait(), barrier.wait()]);
+ * assertEquals(indices, [0, 1]);
+ * ```
+ *
+ * @see {@link https://docs.python.org/3/library/threading.html#barrier-objects}
+ */
+export class Barrier {
+  readonly #parties: number;
+  readonly #action: (() => unknown) | undefined;
+  readonly #timeout: number;
+  readonly #state: BarrierState;
+  readonly #bell: Doorbell;
+
+  /**
+   * Creates a barrier.
+   *
+   * @param parties How many arrivals make a cycle, at least 1.
+   * @param options An action and a default timeout.
+   * @throws {RangeError} If `parties` is not a positive integer, or `timeout`
+   * negative or `NaN`.
+   * @throws {TypeError} If `action` is not a function.
+   * @throws {Error} If `SharedArrayBuffer` is missing, as in a page that is not
+   * cross-origin isolated.
+   */
+  constructor(parties: number, options: BarrierOptions = {}) {
+    const wire = adopt("barrier");
+    if (wire) {
+      const { action } = wire;
+      this.#parties = wire.parties;
+      this.#timeout = wire.timeout;
+      this.#action = action && reviveSync(action);
+      this.#state = new BarrierState(wire.parties, wire.cells);
+    } else {
+      const making = "create barrier";
+      this.#parties = checkCount(parties, "parties", making);
+      this.#timeout = checkTimeout(options.timeout, making);
+      if (options.action !== undefined) {
+        checkFunction(options.action, "action", making);
+      }
+      this.#action = options.action;
+      this.#state = new BarrierState(parties);
+    }
+    this.#bell = new Doorbell(this.#state.cells, WORD);
+    shareable(this, (id) => ({
+      kind: "barrier",
+      id,
+      cells: this.#state.cells,
+      parties: this.#parties,
+      timeout: this.#timeout,
+      action: wire ? wire.action : this.#action && describe(this.#action),
+    }));
+  }
+
+  /** How many arrivals make a cycle. */
+  get parties(): number {
+    return this.#parties;
+  }
+
+  /** How many parties wait now; `0` when the barrier is broken. */
+  get nWaiting(): number {
+    return this.#state.waiting;
+  }
+
+  /** Whether the barrier is broken, until `reset()`. */
+  get broken(): boolean {
+    return this.#state.broken;
+  }
+
+  /**
+   * Waits until all parties have arrived, without blocking the thread.
+   *
+   * @example Usage
+   * ```ts
+   * import { Barrier } from "@multi/processing";
+   * import { assertEquals } from "@std/assert";
+   *
+   * assertEquals(await new Barrier(1).wait(), 0);
+   * ```
+   *
+   * @param options Timeout and cancellation of this party.
+   * @returns The arrival index, 0 to `parties - 1`.
+   * @throws {BrokenBarrierError} If the barrier is broken or reset.
+   * @throws {DOMException} A `TimeoutError` if the time runs out.
+   * @throws {RangeError} If `options.timeout` is negative or `NaN`.
+   * @throws The signal's reason, if `options.signal` aborts first.
+   * @throws What the action threw, if this party ran it.
+   */
+  async wait(options: BarrierWaitOptions = {}): Promise<number> {
+    const { signal } = options;
+    const timeout = this.#checkTimeout(options);
+    const deadline = performance.now() + timeout;
+    const left = () => Math.max(0, deadline - performance.now());
+    signal?.throwIfAborted();
+    leaveIfTerminated();
+    let arrival = this.#arrive();
+    while (arrival.kind === "outside") {
+      await this.#bell.wait(this.#notActing, { timeout: left(), signal });
+      const late = signal?.aborted || left() === 0;
+      if (late && this.#state.giveUpOutside()) {
+        signal?.throwIfAborted();
+        throw timeoutError(ACTION, timeout);
+      }
+      signal?.throwIfAborted();
+      arrival = this.#arrive();
+    }
+    if (arrival.kind === "broken") throw brokenError();
+    const { place } = arrival;
+    if (arrival.kind === "waiting") {
+      const ended = () => this.#state.outcome(place);
+      let outcome = await this.#bell.wait(ended, {
+        // The usual wait has no deadline and need not look at the clock.
+        timeout: timeout === Infinity ? Infinity : left(),
+        signal,
+      });
+      if (outcome === undefined) {
+        if (this.#state.giveUp(place)) {
+          signal?.throwIfAborted();
+          throw timeoutError(ACTION, timeout);
+        }
+        outcome = await this.#bell.wait(ended, { timeout: Infinity });
+      }
+      if (outcome === "broken") throw brokenError();
+    } else if (arrival.kind === "acting") {
+      hold();
+      try {
+        await this.#action!();
+      } catch (error) {
+        this.#state.endAction(place, "broken");
+        throw error;
+      } finally {
+        release();
+      }
+      this.#endAction(arrival);
+    }
+    return place.index;
+  }
+
+  /**
+   * Waits until all parties have arrived, and blocks the thread.
+   *
+   * @example Usage
+   * ```ts
+   * import { Barrier } from "@multi/processing";
+   * import { assertEquals } from "@std/assert";
+   *
+   * assertEquals(new Barrier(1).waitSync(), 0);
+   * ```
+   *
+   * @param options Timeout of this party.
+   * @returns The arrival index, 0 to `parties - 1`.
+   * @throws {BrokenBarrierError} If the barrier is broken or reset.
+   * @throws {DOMException} A `TimeoutError` if the time runs out.
+   * @throws {RangeError} If `options.timeout` is negative or `NaN`.
+   * @throws {TypeError} If this thread may not block, as a browser's main
+   * thread, or if the action returns a promise, which breaks the barrier.
+   * @throws What the action threw, if this party ran it.
+   */
+  waitSync(options: BarrierWaitSyncOptions = {}): number {
+    const timeout = this.#checkTimeout(options);
+    const deadline = performance.now() + timeout;
+    const left = () => Math.max(0, deadline - performance.now());
+    leaveIfTerminated();
+    checkMayBlock(ACTION);
+    let arrival = this.#arrive();
+    while (arrival.kind === "outside") {
+      this.#bell.waitSync(this.#notActing, left());
+      if (left() === 0 && this.#state.giveUpOutside()) {
+        throw timeoutError(ACTION, timeout);
+      }
+      arrival = this.#arrive();
+    }
+    if (arrival.kind === "broken") throw brokenError();
+    const { place } = arrival;
+    if (arrival.kind === "waiting") {
+      const ended = () => this.#state.outcome(place);
+      let outcome = this.#bell.waitSync(
+        ended,
+        timeout === Infinity ? Infinity : left(),
+      );
+      if (outcome === undefined) {
+        if (this.#state.giveUp(place)) throw timeoutError(ACTION, timeout);
+        outcome = this.#bell.waitSync(ended, Infinity);
+      }
+      if (outcome === "broken") throw brokenError();
+    } else if (arrival.kind === "acting") {
+      try {
+        const result = this.#action!();
+        if (isThenable(result)) {
+          Promise.resolve(result).catch(() => {}); // this error says it all
+          throw new TypeError(
+            "Cannot wait at barrier with waitSync() as its action returned a " +
+              "promise: use wait(), or an action that is not async",
+          );
+        }
+      } catch (error) {
+        this.#state.endAction(place, "broken");
+        throw error;
+      }
+      this.#endAction(arrival);
+    }
+    return place.index;
+  }
+
+  /**
+   * Makes the barrier usable again. Parties that wait get a
+   * {@linkcode BrokenBarrierError}.
+   *
+   * @example Usage
+   * ```ts
+   * import { Barrier } from "@multi/processing";
+   * import { assertFalse } from "@std/assert";
+   *
+   * const barrier = new Barrier(2);
+   * barrier.abort();
+   * barrier.reset();
+   * assertFalse(barrier.broken);
+   * ```
+   */
+  reset(): void {
+    leaveIfTerminated();
+    this.#state.reset();
+    this.#bell.ring(); // whoever ended the last cycle may have died before this
+  }
+
+  /**
+   * Breaks the barrier: parties that wait, and those that come, get a
+   * {@linkcode BrokenBarrierError} until `reset()`.
+   *
+   * @example Usage
+   * ```ts
+   * import { Barrier } from "@multi/processing";
+   * import { assert } from "@std/assert";
+   *
+   * const barrier = new Barrier(2);
+   * barrier.abort();
+   * assert(barrier.broken);
+   * ```
+   */
+  abort(): void {
+    leaveIfTerminated();
+    this.#state.abort();
+    this.#bell.ring(); // as in reset()
+  }
+
+  #arrive(): Arrival {
+    const arrival = this.#state.arrive(this.#action !== undefined);
+    // The first of a cycle too: whoever ended the last one may have died before.
+    if (
+      arrival.kind === "passed" ||
+      (arrival.kind === "waiting" && arrival.place.index === 0)
+    ) this.#bell.ring();
+    return arrival;
+  }
+
+  /** Releases the others after the action, if nobody has ended the cycle. */
+  #endAction(arrival: Arrival & { kind: "acting" | "passed" }): void {
+    leaveIfTerminated();
+    if (!this.#state.endAction(arrival.place, "passed")) throw brokenError();
+    this.#bell.ring();
+  }
+
+  readonly #notActing = (): true | undefined =>
+    this.#state.acting ? undefined : true;
+
+  #checkTimeout(options: { timeout?: number }): number {
+    return options.timeout === undefined
+      ? this.#timeout
+      : checkTimeout(options.timeout, ACTION);
+  }
+}
+
+register("barrier", () => new Barrier(1));
+
+function brokenError(): BrokenBarrierError {
+  return new BrokenBarrierError(
+    "Cannot pass barrier as it is broken or was reset",
+  );
+}
+
+function isThenable(value: unknown): boolean {
+  return typeof (value as PromiseLike<unknown> | null | undefined)?.then ===
+    "function";
+}
