@@ -1,0 +1,250 @@
+/**
+ * Functions on the wire.
+ *
+ * @module
+ */
+
+import { tidyStack } from "./error_wire.ts";
+import { realm, type TaskReference } from "./realm.ts";
+
+/** Any function. */
+// deno-lint-ignore no-explicit-any
+export type AnyFunction = (...args: any[]) => unknown;
+
+/** A function that goes as its source text. */
+export interface SourceWire {
+  kind: "source";
+  text: string;
+  name: string;
+}
+
+/** A function that goes as the name of a task. */
+export interface TaskWire extends TaskReference {
+  kind: "task";
+}
+
+/** A function on the wire. */
+export type CallableWire = SourceWire | TaskWire;
+
+const described = new WeakMap<AnyFunction, CallableWire>();
+
+/**
+ * Tells what to call a function in a message.
+ *
+ * @param fn The function.
+ * @returns Its name in quotes, or "anonymous function".
+ */
+export function nameOf(fn: AnyFunction): string {
+  const name = realm.marks.get(fn)?.name || fn.name;
+  return name ? `function "${name}"` : "anonymous function";
+}
+
+/**
+ * Describes a function so that another thread can run it.
+ *
+ * @param fn The function.
+ * @returns Its task, or its source text.
+ * @throws {TypeError} If it has neither.
+ */
+export function describe(fn: AnyFunction): CallableWire {
+  const task = realm.marks.get(fn);
+  if (task !== undefined) return { kind: "task", ...task };
+  let wire = described.get(fn);
+  if (wire === undefined) {
+    const text = Function.prototype.toString.call(fn);
+    if (/\{\s*\[native code\]\s*\}\s*$/.test(text)) {
+      throw new TypeError(
+        `Cannot send ${
+          nameOf(fn)
+        } as it is bound or native and has no source ` +
+          `text: wrap it in a function that calls it, or mark a function of a ` +
+          `module with task()`,
+      );
+    }
+    if (/^class\b(?!\s*\()/.test(text)) { // not a method of that name
+      throw new TypeError(
+        `Cannot send ${nameOf(fn)} as it is a class: send a function that ` +
+          `constructs it`,
+      );
+    }
+    wire = { kind: "source", text, name: fn.name };
+    described.set(fn, wire);
+  }
+  return wire;
+}
+
+/** The functions of this thread that came as text. */
+const compiled = new Map<string, AnyFunction>();
+/** Those among them, to know whose ReferenceError needs an explanation. */
+const selfContained = new WeakSet<AnyFunction>();
+
+/**
+ * Finds or makes a function that was sent.
+ *
+ * @param wire What was sent.
+ * @returns The function, or a promise of one whose module must be loaded first.
+ */
+export function reviveCallable(
+  wire: CallableWire,
+): AnyFunction | Promise<AnyFunction> {
+  return wire.kind === "source"
+    ? compile(wire)
+    : realm.tasks.get(wire.module)?.get(wire.name) ?? findTask(wire);
+}
+
+/**
+ * Makes a function that was sent, without a promise: one of a module is loaded
+ * when it is called.
+ *
+ * @param wire What was sent.
+ * @returns The function.
+ */
+export function reviveSync(wire: CallableWire): AnyFunction {
+  const fn = reviveCallable(wire);
+  if (typeof fn !== "function") {
+    fn.catch(() => {}); // told to whoever calls
+    return async (...args) => (await fn)(...args);
+  }
+  return (...args) => {
+    let result;
+    try {
+      result = fn(...args);
+    } catch (error) {
+      throw explained(error, fn);
+    }
+    return result instanceof Promise
+      ? result.catch((error) => {
+        throw explained(error, fn);
+      })
+      : result;
+  };
+}
+
+/**
+ * Adds to a ReferenceError of a self-contained function why it came.
+ *
+ * @param error What the function threw.
+ * @param fn The function.
+ * @returns The same error.
+ */
+export function explained(error: unknown, fn: AnyFunction): unknown {
+  if (error instanceof ReferenceError && selfContained.has(fn)) {
+    const hint = " (a function that is sent to another thread sees its " +
+      "arguments and the globals there, not the variables and imports around " +
+      "it: pass them as arguments, or mark the function of a module with task())";
+    if (!error.message.endsWith(hint)) {
+      const { message, stack } = error;
+      error.message = message + hint;
+      // The stack was made with the message that was there then.
+      if (stack?.includes(message) && !stack.includes(hint)) {
+        error.stack = stack.replace(message, () => message + hint);
+      }
+    }
+  }
+  return error;
+}
+
+function compile({ text, name }: SourceWire): AnyFunction {
+  let fn = compiled.get(text);
+  if (fn === undefined) {
+    fn = evaluate(text, name);
+    compiled.set(text, fn);
+    selfContained.add(fn);
+  }
+  return fn;
+}
+
+/** Indirect: the text sees the globals and nothing of this module. */
+const evaluateGlobally = eval;
+
+function evaluate(text: string, name: string): AnyFunction {
+  const label = name.replace(/[^\w$.-]/g, "_") || "anonymous";
+  const attempt = (expression: string) =>
+    evaluateGlobally(
+      `"use strict";(${expression}\n)\n//# sourceURL=multiprocessing:${label}`,
+    );
+  let failure: unknown;
+  for (const form of forms(text)) {
+    try {
+      const value = attempt(form);
+      if (typeof value === "function") return value;
+      const [key] = Reflect.ownKeys(value);
+      const property = Object.getOwnPropertyDescriptor(value, key!)!;
+      return property.value ?? property.get ?? property.set;
+    } catch (error) {
+      failure ??= error;
+    }
+  }
+  if (failure instanceof EvalError) {
+    throw new Error(
+      `Cannot compile function "${name}" from its source text as a Content ` +
+        `Security Policy forbids eval() in this thread: mark a function of a ` +
+        `module with task(), or serve the worker file with a policy that says ` +
+        `"script-src 'unsafe-eval'"`,
+      { cause: failure },
+    );
+  }
+  throw new SyntaxError(
+    `Cannot compile function "${name}" from its source text: ${
+      (failure as Error).message
+    }`,
+    { cause: failure },
+  );
+}
+
+/**
+ * The expressions that a function's text may be: itself, or a method, whose
+ * private or computed name is replaced as it means nothing elsewhere. Where
+ * the brackets of a computed name end, only the parser knows, so each is tried.
+ */
+function* forms(text: string): Generator<string> {
+  yield text;
+  const [, prefix = "", name = ""] =
+    /^((?:(?:async|get|set)\b(?!\s*\()\s*)?(?:\*\s*)?)([#[]?)/.exec(text) ?? [];
+  if (name === "#") {
+    yield `{${prefix} ${text.slice(prefix.length + 1)}}`;
+  } else if (name === "[") {
+    for (let at = -1; (at = text.indexOf("]", at + 1)) >= 0;) {
+      yield `{${prefix} _${text.slice(at + 1)}}`; // Bun: async["name"]()
+    }
+  } else yield `{${text}}`;
+}
+
+async function findTask({ module, name }: TaskReference): Promise<AnyFunction> {
+  let exported: Record<string, unknown>;
+  try {
+    exported = await import(module);
+  } catch (cause) {
+    throw new Error(
+      `Cannot run task "${name}" as its module "${module}" cannot be loaded: ${
+        tidyStack(cause instanceof Error ? cause.message : String(cause))
+      }`,
+      { cause },
+    );
+  }
+  const marked = realm.tasks.get(module)?.get(name);
+  if (marked !== undefined) return marked;
+  const found = Object.hasOwn(exported, name) ? exported[name] : undefined;
+  if (typeof found === "function") {
+    let tasks = realm.tasks.get(module);
+    if (tasks === undefined) realm.tasks.set(module, tasks = new Map());
+    tasks.set(name, found as AnyFunction); // the next time without a promise
+    return found as AnyFunction;
+  }
+  throw new Error(
+    `Cannot run task "${name}" as module "${module}" has no such function: ` +
+      `export it, or mark it with task() where the module's top level comes ` +
+      `when it is imported`,
+  );
+}
+
+/**
+ * Finds the function of a task.
+ *
+ * @param reference The module and the name.
+ * @returns The function.
+ * @throws {Error} If the module cannot be loaded or has no such function.
+ */
+export async function loadTask(reference: TaskReference): Promise<AnyFunction> {
+  return await reviveCallable({ kind: "task", ...reference });
+}

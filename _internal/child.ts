@@ -1,0 +1,147 @@
+/**
+ * A thread that runs the worker's program, seen from its parent.
+ *
+ * @module
+ */
+
+import { Latch } from "./latch.ts";
+import type { Boot, Job } from "./protocol.ts";
+import { Counter, nextNumber, realm } from "./realm.ts";
+import {
+  canShareMemory,
+  type Port,
+  sharedCells,
+  startThread,
+  stopsBusyThreads,
+  type Thread,
+} from "./runtime.ts";
+import { later } from "./wait.ts";
+import { program } from "./worker/program.ts";
+
+/** What a child is started with. */
+export interface ChildOptions {
+  /** Its process's name. */
+  name: string;
+  /** What it is to do. */
+  job: Job;
+  /** What it may do (Deno). */
+  permissions?: unknown;
+  /** The URL of the worker file, if it is not to be started from text. */
+  workerUrl: string | undefined;
+  /**
+   * Called once, when the thread ended by itself; never after
+   * {@linkcode Child.terminate}. The error is what the runtime says of it. The
+   * wire is open until a promise that it returns is settled.
+   */
+  onExit: (code: number, error: unknown) => void | Promise<void>;
+  /** Called when the thread that was to end has ended; never if it was abandoned. */
+  onGone?: () => void;
+}
+
+/**
+ * A thread that is to end does so by itself within this many milliseconds if
+ * its event loop turns; one that has not is busy.
+ */
+const GRACE_MS = 100;
+
+/** A thread that was started by this one. */
+export class Child {
+  /** The process's id, unique in the program. */
+  readonly id: number;
+  /** Opens when the thread has ended, or was abandoned. */
+  readonly gone: Latch<void> = new Latch();
+  /** Whether the thread was to end and is not known to have ended. */
+  lingers = false;
+  readonly #thread: Thread;
+  /** `0` until the thread has ended or is to end; its descendants watch it too. */
+  readonly #life: Int32Array | undefined;
+  #over = false;
+  #abandoned = false;
+
+  /**
+   * Starts the thread.
+   *
+   * @param options What to do.
+   * @throws {DOMException} A `DataCloneError` if the job cannot be sent.
+   */
+  constructor(options: ChildOptions) {
+    this.id = nextNumber(Counter.ProcessId);
+    this.#life = canShareMemory ? sharedCells(1, "process") : undefined;
+    const workerUrl = options.workerUrl ?? realm.workerUrl;
+    const boot: Boot = {
+      name: options.name,
+      id: this.id,
+      counters: realm.counters,
+      lives: this.#life ? [this.#life, ...realm.lives] : [],
+      workerUrl,
+      job: options.job,
+    };
+    this.#thread = startThread({
+      source: program,
+      name: options.name,
+      boot,
+      permissions: options.permissions,
+      url: workerUrl,
+      onExit: (code, error) => {
+        if (!this.#abandoned) this.lingers = false;
+        this.gone.open();
+        if (this.#over) {
+          if (!this.lingers) options.onGone?.();
+          return;
+        }
+        this.#end();
+        const { port } = this.#thread;
+        const told = options.onExit(code, error);
+        if (told === undefined) port.close();
+        else told.finally(() => port.close());
+      },
+    });
+  }
+
+  /** Whether the thread was to end, did not, and may run on. */
+  get abandoned(): boolean {
+    return this.#abandoned;
+  }
+
+  /** The wire to it. */
+  get port(): Port {
+    return this.#thread.port;
+  }
+
+  /** Lets the program end although the thread still runs. */
+  unref(): void {
+    this.#thread.unref();
+    this.#thread.port.unref?.();
+  }
+
+  /** Ends the thread for everyone who looks, and stops it where the runtime can. */
+  terminate(): void {
+    if (this.#over) return;
+    this.#end();
+    const { port } = this.#thread;
+    port.onmessage = null;
+    port.close();
+    // It has ended for us, so it must not hold the program.
+    this.#thread.unref();
+    // Where memory is not shared it cannot be told to leave.
+    if (stopsBusyThreads || this.#life === undefined) {
+      return this.#thread.terminate();
+    }
+    // Given a moment, a thread that is not busy leaves by itself and says so;
+    // what the runtime says after a terminate() is not true.
+    this.lingers = true;
+    later(GRACE_MS, () => {
+      if (!this.lingers) return;
+      this.#abandoned = true;
+      this.#thread.terminate();
+      this.gone.open();
+    });
+  }
+
+  #end(): void {
+    this.#over = true;
+    if (this.#life === undefined) return;
+    Atomics.store(this.#life, 0, 1);
+    Atomics.notify(this.#life, 0);
+  }
+}

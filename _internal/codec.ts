@@ -1,0 +1,353 @@
+/**
+ * Values on the wire: structured clone, with events, barriers and tasks
+ * anywhere inside.
+ *
+ * What is shared cannot be cloned, so an empty object takes its place in the
+ * message, and a list beside it says which empty object stands for what:
+ * structured clone keeps identity within one message.
+ *
+ * @module
+ */
+
+import {
+  type AnyFunction,
+  type CallableWire,
+  describe,
+  reviveCallable,
+} from "./callable.ts";
+import { realm } from "./realm.ts";
+import { isSharedMemory } from "./runtime.ts";
+import { reviveShared, type SharedWire } from "./shared.ts";
+
+/** A value on the wire. */
+export interface ValueWire {
+  value: unknown;
+  /** What stands for what, if anything does. */
+  stand?: [placeholder: object, wire: SharedWire | CallableWire][];
+}
+
+/** A place in the value, for messages. */
+interface Place {
+  parent: Place | undefined;
+  key: string;
+}
+
+/**
+ * Prepares a value for structured clone.
+ *
+ * @param value The value.
+ * @param root What the value is called in an error, as in "args".
+ * @param owner Whose value it is, as in `function "f"`.
+ * @returns A value that can be cloned.
+ * @throws {DOMException} A `DataCloneError` if something inside cannot be sent.
+ */
+export function encode(value: unknown, root: string, owner: string): ValueWire {
+  return scan(value, root, owner) ? substitute(value) : { value };
+}
+
+/**
+ * Makes the value again.
+ *
+ * @param wire What {@linkcode encode} returned, after its clone.
+ * @returns The value, or a promise of it if a module must be loaded first.
+ */
+export function decode(wire: ValueWire): unknown {
+  if (wire.stand === undefined) return wire.value;
+  const revived = wire.stand.map(([, it]) => {
+    if (it.kind !== "event" && it.kind !== "barrier") return reviveCallable(it);
+    const shared = () => reviveShared(it);
+    if (it.kind === "event" || it.action?.kind !== "task") return shared();
+    // waitSync() cannot wait for the module of its action.
+    const action = reviveCallable(it.action);
+    return action instanceof Promise ? action.then(shared, shared) : shared();
+  });
+  const restore = (objects: unknown[]) => {
+    const stands = new Map(
+      wire.stand!.map(([placeholder], i) => [placeholder, objects[i]]),
+    );
+    return restoreIn(wire.value, stands);
+  };
+  return revived.some((it) => it instanceof Promise)
+    ? Promise.all(revived).then(restore)
+    : restore(revived);
+}
+
+/**
+ * An error for something that structured clone would not take, or would take
+ * and ruin.
+ *
+ * @param what What it is.
+ * @param path Where it stands, as in `args[0].list[3]`.
+ * @param owner Whose value it is.
+ * @returns A `DataCloneError`.
+ */
+function cloneError(what: string, path: string, owner: string): DOMException {
+  return new DOMException(
+    `Cannot send ${path} of ${owner} as ${what} cannot be cloned`,
+    "DataCloneError",
+  );
+}
+
+/**
+ * Says where a value that could not be cloned stands.
+ *
+ * @param error What the platform threw.
+ * @param value The whole value.
+ * @param root What the value is called.
+ * @param owner Whose value it is.
+ * @returns The error to throw: the same, if it is another one.
+ */
+export function located(
+  error: unknown,
+  value: unknown,
+  root: string,
+  owner: string,
+): unknown {
+  const { name, message } = error as Error;
+  if (name !== "DataCloneError" || message.startsWith("Cannot send ")) {
+    return error;
+  }
+  let path = root;
+  for (;;) {
+    const inner = children(value).find(([, child]) => !clones(child));
+    if (inner === undefined) break;
+    path += inner[0];
+    value = inner[1];
+  }
+  return new DOMException(
+    `Cannot send ${path} of ${owner}: ${message}`,
+    "DataCloneError",
+  );
+}
+
+function clones(value: unknown): boolean {
+  try {
+    structuredClone(encode(value, "", "").value);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** What a scan of the value goes into. */
+function children(value: unknown): [key: string, child: unknown][] {
+  if (typeof value !== "object" || value === null) return [];
+  if (value instanceof Map) {
+    return [...value].flatMap(([key, item], i) => [
+      [`.keys()[${i}]`, key] as [string, unknown],
+      [
+        typeof key === "string"
+          ? `.get(${JSON.stringify(key)})`
+          : `.values()[${i}]`,
+        item,
+      ] as [string, unknown],
+    ]);
+  }
+  if (value instanceof Set) {
+    return [...value].map((item, i) => [`.values()[${i}]`, item]);
+  }
+  if (isOpaque(value)) return [];
+  const isArray = Array.isArray(value);
+  return Object.keys(value).map((key) => [
+    isArray && /^\d+$/.test(key)
+      ? `[${key}]`
+      : /^[A-Za-z_$][\w$]*$/.test(key)
+      ? `.${key}`
+      : `[${JSON.stringify(key)}]`,
+    (value as Record<string, unknown>)[key],
+  ]);
+}
+
+/** Whether structured clone takes the object by its internal slots, not its properties. */
+function isOpaque(value: object): boolean {
+  return ArrayBuffer.isView(value) || value instanceof ArrayBuffer ||
+    value instanceof Date || value instanceof RegExp ||
+    value instanceof Error || value instanceof String ||
+    value instanceof MessagePort || // Deno's has properties of its own
+    isSharedMemory(value);
+}
+
+/** What an object is that must not be sent, although a clone of it may succeed. */
+function refusal(value: object): string | undefined {
+  if (value instanceof Promise) return "a promise";
+  const known = realm.unsendable.get(value);
+  if (known !== undefined) return known;
+  switch (Object.prototype.toString.call(value)) {
+    case "[object Promise]":
+      return "a promise";
+    case "[object Generator]":
+    case "[object AsyncGenerator]":
+      return "a generator";
+    case "[object WeakMap]":
+    case "[object WeakSet]":
+    case "[object WeakRef]":
+      return "a weak reference";
+  }
+  return undefined;
+}
+
+/** Whether a value holds anything that needs a stand-in; throws for what cannot be sent. */
+function scan(root: unknown, name: string, owner: string): boolean {
+  let found = false;
+  const seen = new Set<object>();
+  const todo: { value: object; place: Place | undefined }[] = [];
+  const visit = (
+    value: unknown,
+    parent: Place | undefined,
+    key: () => string,
+  ) => {
+    if (typeof value === "symbol") {
+      throw cloneError("a symbol", path({ parent, key: key() }), owner);
+    }
+    if (typeof value === "function") {
+      if (!realm.marks.has(value as AnyFunction)) {
+        throw cloneError(
+          "a function that is not marked with task()",
+          path({ parent, key: key() }),
+          owner,
+        );
+      }
+      found = true;
+    } else if (typeof value === "object" && value !== null) {
+      if (seen.has(value)) return;
+      seen.add(value);
+      if (realm.shared.has(value)) {
+        found = true;
+        return;
+      }
+      const why = refusal(value);
+      const place = { parent, key: key() };
+      if (why !== undefined) throw cloneError(why, path(place), owner);
+      if (!isOpaque(value)) todo.push({ value, place });
+    }
+  };
+  visit(root, undefined, () => name);
+  for (let item; (item = todo.pop()) !== undefined;) {
+    const { value, place } = item;
+    if (Array.isArray(value) && isPlain(value)) continue;
+    for (const [key, child] of children(value)) {
+      visit(child, place, () => key);
+    }
+  }
+  return found;
+}
+
+/** Whether an array holds nothing but values that need no look. */
+function isPlain(array: unknown[]): boolean {
+  for (let i = 0; i < array.length; i++) {
+    const type = typeof array[i];
+    if (type === "object" && array[i] !== null) return false;
+    if (type === "function" || type === "symbol") return false;
+  }
+  return true;
+}
+
+function path(place: Place | undefined): string {
+  let path = "";
+  for (; place !== undefined; place = place.parent) path = place.key + path;
+  return path;
+}
+
+/** Copies what structured clone would go through, with stand-ins for what is shared. */
+function substitute(root: unknown): ValueWire {
+  const stand: [object, SharedWire | CallableWire][] = [];
+  const copies = new Map<unknown, unknown>();
+  const todo: (() => void)[] = [];
+  const copy = (value: unknown): unknown => {
+    const isFunction = typeof value === "function";
+    if (!isFunction && (typeof value !== "object" || value === null)) {
+      return value;
+    }
+    const known = copies.get(value);
+    if (known !== undefined) return known;
+    const toWire = isFunction
+      ? () => describe(value as AnyFunction)
+      : realm.shared.get(value);
+    if (toWire !== undefined) {
+      const placeholder = {};
+      copies.set(value, placeholder);
+      stand.push([placeholder, toWire()]);
+      return placeholder;
+    }
+    const made = shell(value as object);
+    if (made === undefined) return value;
+    copies.set(value, made);
+    todo.push(() => fill(made, value as object, copy));
+    return made;
+  };
+  const value = copy(root);
+  for (let work; (work = todo.pop()) !== undefined;) work();
+  return { value, stand };
+}
+
+/** An empty copy, if the object is one that structured clone goes through. */
+function shell(value: object): object | undefined {
+  if (value instanceof Map) return new Map();
+  if (value instanceof Set) return new Set();
+  if (Array.isArray(value)) return new Array(value.length);
+  // What has no properties may be anything of the platform's.
+  return isOpaque(value) || Object.keys(value).length === 0 ? undefined : {};
+}
+
+function fill(
+  made: object,
+  value: object,
+  copy: (value: unknown) => unknown,
+): void {
+  if (value instanceof Map) {
+    for (const [key, item] of value) {
+      (made as typeof value).set(copy(key), copy(item));
+    }
+  } else if (value instanceof Set) {
+    for (const item of value) (made as typeof value).add(copy(item));
+  } else {
+    for (const key of Object.keys(value)) {
+      assign(made, key, copy((value as Record<string, unknown>)[key]));
+    }
+  }
+}
+
+/** Assigns without calling a setter, for a key such as `__proto__`. */
+function assign(object: object, key: string, value: unknown): void {
+  Object.defineProperty(object, key, {
+    value,
+    writable: true,
+    enumerable: true,
+    configurable: true,
+  });
+}
+
+/** Puts the objects where their stand-ins are. */
+function restoreIn(root: unknown, stands: Map<unknown, unknown>): unknown {
+  if (stands.has(root)) return stands.get(root);
+  const seen = new Set<object>();
+  const todo: object[] = [];
+  const visit = (value: unknown): unknown => {
+    if (typeof value !== "object" || value === null) return value;
+    if (stands.has(value)) return stands.get(value);
+    if (!seen.has(value) && !isOpaque(value)) {
+      seen.add(value);
+      todo.push(value);
+    }
+    return value;
+  };
+  visit(root);
+  for (let object; (object = todo.pop()) !== undefined;) {
+    if (object instanceof Map) {
+      const entries = [...object];
+      object.clear();
+      for (const [key, value] of entries) object.set(visit(key), visit(value));
+    } else if (object instanceof Set) {
+      const items = [...object];
+      object.clear();
+      for (const item of items) object.add(visit(item));
+    } else {
+      for (const key of Object.keys(object)) {
+        const old = (object as Record<string, unknown>)[key];
+        const value = visit(old);
+        if (value !== old) assign(object, key, value);
+      }
+    }
+  }
+  return root;
+}

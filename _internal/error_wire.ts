@@ -1,0 +1,252 @@
+/**
+ * Errors on the wire. Structured clone loses most of an error, and something
+ * else on each runtime, so errors travel as records.
+ *
+ * @module
+ */
+
+import {
+  BrokenBarrierError,
+  PoolClosedError,
+  WorkerExitError,
+} from "./errors.ts";
+
+/** The classes that arrive as themselves. */
+const CLASSES = new Map<string, { prototype: Error }>();
+for (
+  const name of [
+    "Error",
+    "TypeError",
+    "RangeError",
+    "SyntaxError",
+    "ReferenceError",
+    "EvalError",
+    "URIError",
+    "AggregateError",
+    "SuppressedError",
+  ]
+) {
+  const known = (globalThis as unknown as Record<string, unknown>)[name];
+  if (known !== undefined) CLASSES.set(name, known as { prototype: Error });
+}
+/** This module's own, whatever a bundler calls them. */
+const OWN = { BrokenBarrierError, PoolClosedError, WorkerExitError };
+for (const [name, own] of Object.entries(OWN)) CLASSES.set(name, own);
+
+/** The names that the classes go by. */
+const NAMES = new Map<unknown, string>();
+for (const [name, known] of CLASSES) NAMES.set(known, name);
+
+/** A value in an error: another error of the record, or anything that can be cloned. */
+type ValueWire = { error: number } | { value: unknown };
+
+/** One error. */
+interface ErrorRecord {
+  class: string;
+  name: string;
+  message: string;
+  stack: string | undefined;
+  /** `cause`, `errors` and own properties. */
+  properties: [
+    key: string,
+    value: ValueWire | { list: ValueWire[] },
+    enumerable: boolean,
+  ][];
+}
+
+/** What was thrown: an error and those it refers to, or another value. */
+export type ThrownWire =
+  | { kind: "error"; records: ErrorRecord[] }
+  | { kind: "value"; value: unknown };
+
+/**
+ * Describes what was thrown.
+ *
+ * @param thrown An error, or anything else.
+ * @returns A value that can be cloned.
+ */
+export function toThrownWire(thrown: unknown): ThrownWire {
+  if (!isError(thrown)) {
+    if (isCloneable(thrown)) return { kind: "value", value: thrown };
+    thrown = new Error(
+      `A value that cannot be sent was thrown: ${text(thrown)}`,
+    );
+  }
+  const records: ErrorRecord[] = [];
+  const indices = new Map<object, number>();
+  const add = (error: Error): number => {
+    const known = indices.get(error);
+    if (known !== undefined) return known;
+    const index = records.length;
+    indices.set(error, index);
+    const stack = string(error, "stack");
+    const record: ErrorRecord = {
+      class: classOf(error),
+      name: string(error, "name") ?? "Error",
+      message: tidyStack(string(error, "message") ?? ""),
+      stack: stack && tidyStack(stack),
+      properties: [],
+    };
+    records.push(record);
+    for (const key of ownKeys(error)) {
+      const property = read(error, key);
+      if (property === undefined) continue;
+      const { value, enumerable } = property;
+      if (key === "errors" && Array.isArray(value)) {
+        const list = value.map(wire).filter((item) => item !== undefined);
+        record.properties.push([key, { list }, enumerable]);
+        continue;
+      }
+      const sent = wire(value);
+      if (sent !== undefined) record.properties.push([key, sent, enumerable]);
+    }
+    return index;
+  };
+  const wire = (value: unknown): ValueWire | undefined =>
+    isError(value)
+      ? { error: add(value) }
+      : isCloneable(value)
+      ? { value }
+      : undefined;
+  add(thrown as Error);
+  return { kind: "error", records };
+}
+
+/**
+ * Makes what was thrown again.
+ *
+ * @param wire What {@linkcode toThrownWire} returned, after its clone.
+ * @returns The error, or the other value.
+ */
+export function fromThrownWire(wire: ThrownWire): unknown {
+  if (wire.kind === "value") return wire.value;
+  const errors = wire.records.map((record) => {
+    if (record.class === "DOMException") {
+      const error = new DOMException(record.message, record.name);
+      define(error, "stack", record.stack, false);
+      return error;
+    }
+    const { prototype } = CLASSES.get(record.class) ?? Error;
+    // A genuine error, whatever the class's constructor would ask for.
+    const error = new Error(record.message);
+    Object.setPrototypeOf(error, prototype);
+    if (error.name !== record.name) define(error, "name", record.name, false);
+    define(error, "stack", record.stack, false);
+    return error;
+  });
+  const value = (wire: ValueWire) =>
+    "error" in wire ? errors[wire.error] : wire.value;
+  wire.records.forEach((record, index) => {
+    for (const [key, sent, enumerable] of record.properties) {
+      define(
+        errors[index]!,
+        key,
+        "list" in sent ? sent.list.map(value) : value(sent),
+        enumerable,
+      );
+    }
+  });
+  return errors[0];
+}
+
+/**
+ * Shortens the name of the worker's program, which is all of its source text
+ * percent-encoded or a number, wherever a stack has it.
+ *
+ * @param text A stack, or what has one inside.
+ * @returns The readable text.
+ */
+export function tidyStack(text: string): string {
+  return text.replace(
+    /data:text\/javascript,(?:[^\s:]{200,}|[^\s:]*\.{6}[^\s:]*)|blob:[\da-f-]{36}/g,
+    "multiprocessing:worker",
+  );
+}
+
+function define(
+  error: Error,
+  key: string,
+  value: unknown,
+  enumerable: boolean,
+): void {
+  Object.defineProperty(error, key, {
+    value,
+    enumerable,
+    writable: true,
+    configurable: true,
+  });
+}
+
+/** What the record has of its own. */
+const RECORDED = new Set(["name", "message", "stack"]);
+/** Where JavaScriptCore says an error was made. */
+const PLACE = new Set([
+  ...Object.getOwnPropertyNames(new Error()),
+  "originalLine",
+  "originalColumn",
+]);
+
+function ownKeys(error: Error): string[] {
+  return Object.getOwnPropertyNames(error).filter((key) =>
+    !RECORDED.has(key) &&
+    (!PLACE.has(key) || Object.prototype.propertyIsEnumerable.call(error, key))
+  );
+}
+
+/** A property, unless its getter throws. */
+function read(
+  error: Error,
+  key: string,
+): { value: unknown; enumerable: boolean } | undefined {
+  try {
+    const value = (error as unknown as Record<string, unknown>)[key];
+    const enumerable = Object.prototype.propertyIsEnumerable.call(error, key);
+    return { value, enumerable };
+  } catch {
+    return undefined;
+  }
+}
+
+function string(error: Error, key: string): string | undefined {
+  const value = read(error, key)?.value;
+  return value === undefined ? undefined : text(value);
+}
+
+function text(value: unknown): string {
+  try {
+    return String(value);
+  } catch {
+    return Object.prototype.toString.call(value);
+  }
+}
+
+function isError(value: unknown): value is Error {
+  return value instanceof Error ||
+    Object.prototype.toString.call(value) === "[object Error]" ||
+    value instanceof DOMException;
+}
+
+/** The nearest class that the other side knows. */
+function classOf(error: Error): string {
+  if (error instanceof DOMException) return "DOMException";
+  let prototype: object | null = error;
+  while ((prototype = Object.getPrototypeOf(prototype)) !== null) {
+    const { constructor } = prototype;
+    const name = NAMES.get(constructor);
+    if (name !== undefined) return name;
+    // Two copies of this module have two classes of one name.
+    if (Object.hasOwn(OWN, constructor?.name)) return constructor.name;
+  }
+  return "Error";
+}
+
+function isCloneable(value: unknown): boolean {
+  if (typeof value === "function" || typeof value === "symbol") return false;
+  if (typeof value !== "object" || value === null) return true;
+  try {
+    structuredClone(value);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,155 @@
+/**
+ * The messages between a thread and the worker's program.
+ *
+ * @module
+ */
+
+import type { CallKind } from "./call.ts";
+import type { CallableWire } from "./callable.ts";
+import type { ValueWire } from "./codec.ts";
+import type { ThrownWire } from "./error_wire.ts";
+
+/** The first message: who the thread is and what it does. */
+export interface Boot {
+  /** The process's name. */
+  name: string;
+  /** The process's id. */
+  id: number;
+  /** The counters of the whole program. */
+  counters: Int32Array;
+  /** The thread's own life and those of its ancestors. */
+  lives: Int32Array[];
+  /** The URL of the worker file, which its children are started from too. */
+  workerUrl: string | undefined;
+  /** What the thread does. */
+  job: Job;
+}
+
+/** What a thread does. */
+export type Job = ProcessJob | ServerJob;
+
+/** Runs one function and ends. */
+export interface ProcessJob {
+  kind: "process";
+  target: CallableWire;
+  args: ValueWire;
+}
+
+/** Serves a pool. */
+export interface ServerJob {
+  kind: "server";
+  initializer: { fn: CallableWire; args: ValueWire } | undefined;
+  /** The fast lane, where memory can be shared. */
+  lane: LaneMemory | undefined;
+}
+
+/** The memory that a worker and its pool share. */
+export interface LaneMemory {
+  /** The words of {@linkcode LaneCell}. */
+  cells: Int32Array;
+  /** The words of {@linkcode BellCell}, shared by all workers of the pool. */
+  bell: Int32Array;
+  /** The ring of calls. */
+  calls: SharedArrayBuffer;
+  /** The ring of answers. */
+  answers: SharedArrayBuffer;
+}
+
+/** The words of one lane, each with those who may change it. */
+export const LaneCell = {
+  /** [both] Which calls have begun; see claim.ts. */
+  Claim: 0,
+  /** [worker] `1` before it sleeps until Claim changes, `0` after. */
+  WorkerAsleep: 1,
+  /** [worker] Where the last answer ends. */
+  Written: 2,
+  /** [pool] Where the last answer that was read ends. */
+  Read: 3,
+  /** [worker] `1` before it sleeps until Read changes, `0` after. */
+  WorkerBlocked: 4,
+  /** [worker] `1` while a watchdog will end what runs. */
+  Guarded: 5,
+} as const;
+
+/** How many there are. */
+export const LANE_CELLS = 6;
+
+/** The words that wake a pool. */
+export const BellCell = {
+  /** [workers] Goes up with every answer. */
+  Answers: 0,
+  /** [pool] `1` before it sleeps until Answers changes, `0` after. */
+  PoolAsleep: 1,
+} as const;
+
+/** How many there are. */
+export const BELL_CELLS = 2;
+
+/** The word of a call's frame beside its length, and what follows. */
+export const CallFrame = {
+  /** In the low bits: what is asked. */
+  Kinds: ["apply", "map", "starmap"] as readonly CallKind[],
+  KindMask: 3,
+  /** The payload comes as a message. */
+  Posted: 4,
+  /** Buffers in the result are to be transferred. */
+  TransferResult: 8,
+  /** Words: the function's number, then how many values follow or the message's number. */
+  Function: 2,
+  Count: 3,
+  /** Instead of how many values follow: one does, with all of the payload. */
+  Whole: -1,
+  /** A number: when the call is to be over, `0` for never. */
+  Deadline: 4,
+  /** Where the values begin. */
+  Values: 24,
+} as const;
+
+/** The word of an answer's frame beside its length. */
+export const AnswerFrame = {
+  /** The result follows. */
+  Value: 0,
+  /** The answer comes as a message. */
+  Posted: 1,
+} as const;
+
+/** What a call is given or gives, as a message. */
+export interface PayloadWire {
+  value: ValueWire;
+  /** The whole payload, if it is many numbers. */
+  numbers?: Int32Array<ArrayBuffer> | Float64Array<ArrayBuffer>;
+}
+
+/** From the pool to a worker. */
+export type ToServer =
+  /** A function, before the first call of it. */
+  | { kind: "define"; id: number; fn: CallableWire }
+  /** The payload of a call whose frame says that it is posted. */
+  | { kind: "payload"; number: number; payload: PayloadWire }
+  /** A whole call, where there is no fast lane. */
+  | ({ kind: "call" } & PostedCall);
+
+/** A whole call as a message. */
+export interface PostedCall {
+  call: CallKind;
+  fn: number;
+  payload: PayloadWire;
+  deadline: number;
+  transferResult: boolean;
+}
+
+/** From a worker to the pool. */
+export type FromServer =
+  /** The initializer is done. */
+  | { kind: "ready" }
+  /** The initializer has failed. */
+  | { kind: "broken"; error: ThrownWire }
+  /** The worker can no longer be relied on, and why. */
+  | { kind: "spoilt"; reason: string }
+  /** The answer to the oldest call that has none, or whose frame says that it is posted. */
+  | { kind: "answer"; outcome: OutcomeWire };
+
+/** How a call ended, as a message. */
+export type OutcomeWire =
+  | { ok: true; payload: PayloadWire }
+  | { ok: false; error: ThrownWire; before: PayloadWire | undefined };

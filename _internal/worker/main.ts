@@ -1,0 +1,42 @@
+/**
+ * The worker's program. It is bundled into `program.ts` by `deno task build`
+ * and started from that text.
+ *
+ * @module
+ */
+
+// The classes that arguments are revived as.
+import "../../event.ts";
+import "../../barrier.ts";
+import type { Boot } from "../protocol.ts";
+import { realm } from "../realm.ts";
+import {
+  dressWorkerScope,
+  exitThread,
+  parentPort,
+  type Port,
+  runHost,
+} from "../runtime.ts";
+import { onEndOfLife } from "../wait.ts";
+import { runProcess } from "./process.ts";
+import { runServer } from "./server.ts";
+
+if (!runHost()) parentPort().then(begin);
+
+function begin(port: Port): void {
+  port.onmessage = ({ data }) => {
+    const boot: Boot = data;
+    realm.process = { name: boot.name, id: boot.id };
+    realm.counters = boot.counters;
+    realm.lives = boot.lives;
+    realm.workerUrl = boot.workerUrl;
+    dressWorkerScope(boot.name);
+    onEndOfLife(boot.lives, () => exitThread(1));
+    switch (boot.job.kind) {
+      case "process":
+        return void runProcess(boot.job);
+      case "server":
+        return void runServer(boot.job, port);
+    }
+  };
+}

@@ -1,0 +1,448 @@
+/**
+ * What a pool's worker does: takes calls, runs them one after the other, and
+ * answers.
+ *
+ * @module
+ */
+
+import type { CallKind, Outcome } from "../call.ts";
+import {
+  type AnyFunction,
+  type CallableWire,
+  nameOf,
+  reviveCallable,
+} from "../callable.ts";
+import { timeoutError } from "../check.ts";
+import { claim, unclaimed } from "../claim.ts";
+import { decode } from "../codec.ts";
+import { toThrownWire } from "../error_wire.ts";
+import { readValue, writeValue } from "../frame.ts";
+import { blame, buffersIn, pack, unpack } from "../payload.ts";
+import {
+  AnswerFrame,
+  BellCell,
+  CallFrame,
+  type FromServer,
+  LaneCell,
+  type LaneMemory,
+  type PayloadWire,
+  type ServerJob,
+  type ToServer,
+} from "../protocol.ts";
+import { follow, HEADER, lead, ringOf, roomAt } from "../ring.ts";
+import { runCall } from "../run_call.ts";
+import {
+  catchStrayErrors,
+  exitThread,
+  nextTurn,
+  type Port,
+  runWithin,
+  stopsBusyThreads,
+} from "../runtime.ts";
+import { announce, Consumer, leaveIfTerminated } from "../wait.ts";
+import { report } from "./report.ts";
+
+const { now } = Date;
+
+/** What is asked, and how to answer. */
+interface Task {
+  kind: CallKind;
+  fn: number;
+  payload: ArrayLike<unknown> | Promise<ArrayLike<unknown>>;
+  deadline: number;
+  transferResult: boolean;
+}
+
+/** Runs calls, whatever way they come. */
+class Runner {
+  readonly #port: Port;
+  readonly #functions: CallableWire[] = [];
+  readonly #revived: AnyFunction[] = [];
+  /** A word that says whether a watchdog watches. */
+  readonly #cells: Int32Array | undefined;
+
+  constructor(port: Port, cells: Int32Array | undefined) {
+    this.#port = port;
+    this.#cells = cells;
+  }
+
+  define(id: number, fn: CallableWire): void {
+    this.#functions[id] = fn;
+  }
+
+  isDefined(id: number): boolean {
+    return id < this.#functions.length;
+  }
+
+  post(message: FromServer, transfer?: Transferable[]): void {
+    this.#port.postMessage(message, transfer);
+  }
+
+  run(task: Task): Outcome | Promise<Outcome> {
+    let fn: AnyFunction | Promise<AnyFunction> | undefined =
+      this.#revived[task.fn];
+    try {
+      fn ??= reviveCallable(this.#functions[task.fn]!);
+    } catch (error) {
+      return { ok: false, error };
+    }
+    if (typeof fn === "function" && !(task.payload instanceof Promise)) {
+      this.#revived[task.fn] = fn;
+      return this.#call(task, fn, task.payload);
+    }
+    return Promise.all([fn, task.payload]).then(
+      ([fn, payload]) => {
+        this.#revived[task.fn] = fn;
+        return this.#call(task, fn, payload);
+      },
+      (error) => ({ ok: false, error }),
+    );
+  }
+
+  #call(
+    { kind, deadline }: Task,
+    fn: AnyFunction,
+    payload: ArrayLike<unknown>,
+  ): Outcome | Promise<Outcome> {
+    if (deadline === 0) return runCall(kind, fn, payload);
+    const left = deadline - now();
+    if (left <= 0) return tooLate(fn, left);
+    if (stopsBusyThreads) return runCall(kind, fn, payload);
+    const cells = this.#cells;
+    if (cells) Atomics.store(cells, LaneCell.Guarded, 1);
+    try {
+      return runWithin(left, () => runCall(kind, fn, payload))?.value ??
+        tooLate(fn, left);
+    } finally {
+      if (cells) Atomics.store(cells, LaneCell.Guarded, 0);
+    }
+  }
+
+  /** Answers by a message. */
+  answer(task: Task, outcome: Outcome): void {
+    if (!outcome.ok) return this.#fail(outcome.error, outcome.before, task);
+    const results = task.kind === "apply"
+      ? [outcome.value]
+      : outcome.value as unknown[];
+    const owner = this.#name(task);
+    try {
+      const parcel = pack(results, "result", owner);
+      const transfer = task.transferResult
+        ? [...buffersIn(parcel.wire.value), ...parcel.transfer]
+        : parcel.transfer;
+      const message: FromServer = {
+        kind: "answer",
+        outcome: { ok: true, payload: parcel.wire },
+      };
+      this.post(message, [...new Set(transfer)]);
+    } catch (error) {
+      const found = blame(error, results, "result", owner);
+      this.#fail(found.error, results.slice(0, found.index), task);
+    }
+  }
+
+  #fail(
+    error: unknown,
+    before: ArrayLike<unknown> | undefined,
+    task: Task,
+  ): void {
+    const send = (before: PayloadWire | undefined) =>
+      this.post({
+        kind: "answer",
+        outcome: { ok: false, error: toThrownWire(error), before },
+      });
+    if (task.kind === "apply" || !before?.length) return send(undefined);
+    const results = before as unknown[];
+    const owner = this.#name(task);
+    try {
+      send(pack(results, "result", owner).wire);
+    } catch (reason) {
+      // A result before the failed one cannot be sent: that came first.
+      const { index, error } = blame(reason, results, "result", owner);
+      this.#fail(error, results.slice(0, Math.max(0, index)), task);
+    }
+  }
+
+  #name(task: Task): string {
+    const wire = this.#functions[task.fn]!;
+    return wire.name ? `function "${wire.name}"` : "anonymous function";
+  }
+}
+
+/** Nobody reads it: who set the time has seen it run out. */
+function tooLate(fn: AnyFunction, left: number): Outcome {
+  return { ok: false, error: timeoutError(`run ${nameOf(fn)}`, left) };
+}
+
+/**
+ * Serves a pool until the thread ends.
+ *
+ * @param job What the pool wants.
+ * @param port The wire to the pool.
+ */
+export async function runServer(job: ServerJob, port: Port): Promise<void> {
+  catchStrayErrors((error) => {
+    report(error);
+    exitThread(1);
+  });
+  const runner = new Runner(port, job.lane?.cells);
+  const lane = job.lane ? new FastLane(runner, job.lane) : new SlowLane(runner);
+  port.onmessage = ({ data }) => lane.receive(data);
+  if (job.initializer !== undefined) {
+    try {
+      const fn = await reviveCallable(job.initializer.fn);
+      const args = await decode(job.initializer.args) as unknown[];
+      const outcome = await runCall("apply", fn, args);
+      if (!outcome.ok) throw outcome.error;
+    } catch (error) {
+      return runner.post({ kind: "broken", error: toThrownWire(error) });
+    }
+  }
+  runner.post({ kind: "ready" });
+  lane.begin();
+}
+
+/** How calls come. */
+interface Lane {
+  receive(message: ToServer): void;
+  /** The worker is ready. */
+  begin(): void;
+}
+
+/** Calls that come as messages. */
+class SlowLane implements Lane {
+  readonly #runner: Runner;
+  #ready = false;
+  #early: ToServer[] = [];
+
+  constructor(runner: Runner) {
+    this.#runner = runner;
+  }
+
+  begin(): void {
+    this.#ready = true;
+    for (const message of this.#early) this.receive(message);
+    this.#early = [];
+  }
+
+  async receive(message: ToServer): Promise<void> {
+    if (message.kind === "define") {
+      return this.#runner.define(message.id, message.fn);
+    }
+    if (message.kind !== "call") return;
+    if (!this.#ready) return void this.#early.push(message);
+    const { call: kind, fn, deadline, transferResult } = message;
+    let task: Task;
+    try {
+      const payload = unpack(message.payload);
+      task = { kind, fn, payload, deadline, transferResult };
+    } catch (error) {
+      task = { kind, fn, payload: [], deadline, transferResult };
+      return this.#runner.answer(task, { ok: false, error });
+    }
+    this.#runner.answer(task, await this.#runner.run(task));
+  }
+}
+
+/** Sync calls in a row run for this long before the event loop has its turn. */
+const TURN_MS = 2;
+
+/** Calls that come as frames. */
+class FastLane implements Lane {
+  readonly #runner: Runner;
+  readonly #cells: Int32Array;
+  readonly #bell: Int32Array;
+  readonly #calls;
+  readonly #answers;
+  /** Where the last frame that was read ends, and the last that was written. */
+  #read = 0;
+  #at = 0;
+  /** By number; no map, whose methods a task could replace. */
+  readonly #payloads: Record<number, PayloadWire> = Object.create(null);
+  /** Something has to happen before the next call can be claimed. */
+  #held = true;
+  /** Called when a message comes that a claimed call needs. */
+  #needed: (() => void) | undefined;
+  readonly #consumer: Consumer;
+
+  constructor(runner: Runner, memory: LaneMemory) {
+    this.#runner = runner;
+    this.#cells = memory.cells;
+    this.#bell = memory.bell;
+    this.#calls = ringOf(memory.calls);
+    this.#answers = ringOf(memory.answers);
+    this.#consumer = new Consumer({
+      cells: memory.cells,
+      word: LaneCell.Claim,
+      asleep: LaneCell.WorkerAsleep,
+      work: () => this.#work(),
+      wanted: () => !this.#held,
+    });
+  }
+
+  begin(): void {
+    this.#go();
+  }
+
+  receive(message: ToServer): void {
+    if (message.kind === "define") {
+      this.#runner.define(message.id, message.fn);
+    } else if (message.kind === "payload") {
+      this.#payloads[message.number] = message.payload;
+    } else return;
+    const needed = this.#needed;
+    this.#needed = undefined;
+    needed?.();
+  }
+
+  /** Lets calls be claimed again. */
+  #go(): void {
+    this.#held = false;
+    this.#work();
+    this.#consumer.start();
+  }
+
+  /** Runs the calls that are there; tells whether there were any. */
+  #work(): boolean {
+    if (this.#held || !this.#claim()) return false;
+    const until = now() + TURN_MS;
+    do {
+      this.#runFrame();
+      if (this.#held) return true;
+      if (now() > until && unclaimed(this.#cells, LaneCell.Claim) > 0) {
+        // Others' timers and messages have their turn.
+        this.#held = true;
+        nextTurn(() => this.#go());
+        return true;
+      }
+    } while (this.#claim());
+    return true;
+  }
+
+  #claim(): boolean {
+    // A thread that was given up may still be here, and must begin nothing.
+    leaveIfTerminated();
+    return claim(this.#cells, LaneCell.Claim);
+  }
+
+  #runFrame(): void {
+    const ring = this.#calls;
+    const at = follow(ring, this.#read);
+    const word = at >> 2;
+    const flags = ring.words[word + 1]!;
+    const kind = CallFrame.Kinds[flags & CallFrame.KindMask]!;
+    const fn = ring.words[word + CallFrame.Function]!;
+    const count = ring.words[word + CallFrame.Count]!;
+    const end = at + ring.words[word]!;
+    this.#read = end;
+    const task: Task = {
+      kind,
+      fn,
+      payload: NONE,
+      deadline: ring.numbers[(at >> 3) + 2]!,
+      transferResult: (flags & CallFrame.TransferResult) !== 0,
+    };
+    if (flags & CallFrame.Posted) {
+      return this.#when(
+        () => count in this.#payloads && this.#runner.isDefined(fn),
+        () => {
+          const payload = this.#payloads[count]!;
+          // Those before it were taken back.
+          for (const number in this.#payloads) {
+            if (Number(number) <= count) delete this.#payloads[number];
+          }
+          try {
+            task.payload = unpack(payload);
+          } catch (error) {
+            return this.#answer(task, { ok: false, error });
+          }
+          this.#run(task);
+        },
+      );
+    }
+    const cursor = { at: at + CallFrame.Values };
+    if (count !== CallFrame.Whole) {
+      const args = new Array(count);
+      for (let i = 0; i < count; i++) args[i] = readValue(ring, cursor, end);
+      task.payload = args;
+    } else task.payload = readValue(ring, cursor, end) as unknown[];
+    if (this.#runner.isDefined(fn)) this.#run(task);
+    else this.#when(() => this.#runner.isDefined(fn), () => this.#run(task));
+  }
+
+  /** Does something as soon as the messages it needs have come. */
+  #when(ready: () => boolean, then: () => void): void {
+    if (ready()) return then();
+    this.#held = true;
+    const look = () => {
+      if (!ready()) {
+        this.#needed = look;
+        return;
+      }
+      this.#held = false;
+      then();
+      if (!this.#held) this.#go();
+    };
+    this.#needed = look;
+  }
+
+  #run(task: Task): void {
+    const outcome = this.#runner.run(task);
+    if (!(outcome instanceof Promise)) return this.#answer(task, outcome);
+    this.#held = true;
+    outcome.then((outcome) => {
+      this.#held = false;
+      this.#answer(task, outcome);
+      if (!this.#held) this.#go();
+    });
+  }
+
+  #answer(task: Task, outcome: Outcome): void {
+    const ring = this.#answers;
+    const unread = Atomics.load(this.#cells, LaneCell.Read);
+    const at = roomAt(ring, this.#at, unread === this.#at ? -1 : unread);
+    if (at < 0) return this.#answerLater(task, outcome, unread);
+    let end = -1;
+    let kind: number = AnswerFrame.Value;
+    if (outcome.ok && !task.transferResult) {
+      const owned = task.kind !== "apply";
+      const limit = at + ring.largest;
+      try {
+        end = writeValue(ring, at + HEADER, limit, outcome.value, owned);
+      } catch {
+        // A proxy's trap threw; the other lane will say so.
+      }
+    }
+    if (end < 0) {
+      // Before the frame: whoever reads the frame finds the message there.
+      this.#runner.answer(task, outcome);
+      end = at + HEADER;
+      kind = AnswerFrame.Posted;
+    }
+    lead(ring, this.#at, at);
+    ring.words[at >> 2] = end - at;
+    ring.words[(at >> 2) + 1] = kind;
+    this.#at = end;
+    Atomics.store(this.#cells, LaneCell.Written, end);
+    Atomics.add(this.#bell, BellCell.Answers, 1);
+    announce(this.#bell, BellCell.Answers, BellCell.PoolAsleep);
+  }
+
+  /** Waits until the pool has read answers. */
+  #answerLater(task: Task, outcome: Outcome, unread: number): void {
+    const cells = this.#cells;
+    this.#held = true;
+    Atomics.store(cells, LaneCell.WorkerBlocked, 1);
+    const wake = Atomics.waitAsync(cells, LaneCell.Read, unread);
+    const again = () => {
+      Atomics.store(cells, LaneCell.WorkerBlocked, 0);
+      this.#held = false;
+      this.#answer(task, outcome);
+      if (!this.#held) this.#go();
+    };
+    if (wake.async) wake.value.then(again);
+    else queueMicrotask(again);
+  }
+}
+
+const NONE: readonly unknown[] = [];

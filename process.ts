@@ -1,0 +1,361 @@
+/**
+ * Functions that run in a thread of their own.
+ *
+ * @module
+ */
+
+import { type AnyFunction, describe, nameOf } from "./_internal/callable.ts";
+import {
+  checkFunction,
+  checkTimeout,
+  checkWorkerUrl,
+} from "./_internal/check.ts";
+import { Child } from "./_internal/child.ts";
+import { encode, located } from "./_internal/codec.ts";
+import { Latch } from "./_internal/latch.ts";
+import { Counter, nextNumber, realm } from "./_internal/realm.ts";
+import { checkPermissions } from "./_internal/runtime.ts";
+import { report } from "./_internal/worker/report.ts";
+
+/** Options of {@linkcode Process}. */
+export interface ProcessOptions<F extends AnyFunction = AnyFunction> {
+  /**
+   * The arguments of the target.
+   *
+   * @default {[]}
+   */
+  args?: Parameters<F>;
+  /**
+   * The process's name, which its code finds in `self.name`.
+   *
+   * @default `Process-N`
+   */
+  name?: string;
+  /**
+   * Whether the process lets the program end, and is ended with it.
+   *
+   * @default {false}
+   */
+  daemon?: boolean;
+  /**
+   * What the process may do: on Deno, with `--unstable-worker-options`.
+   *
+   * @default What this thread may do.
+   */
+  permissions?: Deno.PermissionOptions;
+  /**
+   * The URL of a file that runs the worker's program, to start from instead of
+   * text: for pages whose Content Security Policy forbids workers from `blob:`
+   * URLs. `@multi/processing/worker` is such a file.
+   *
+   * @default The one that this thread was started from, if any.
+   */
+  workerUrl?: string | URL;
+}
+
+/** Options of {@linkcode Process.join}. */
+export interface ProcessJoinOptions {
+  /**
+   * Milliseconds after which `join` gives up; `0` polls once.
+   *
+   * @default {Infinity}
+   */
+  timeout?: number;
+  /** Cancels this wait; the process goes on. */
+  signal?: AbortSignal;
+}
+
+/** Exit codes as CPython gives them: minus the number of the signal. */
+const TERMINATED = -15;
+const KILLED = -9;
+
+/** The processes that this thread has started and that have not ended. */
+const active = new Set<Process>();
+
+/**
+ * A function that runs in a thread of its own, as `multiprocessing.Process` of
+ * Python.
+ *
+ * The target is a self-contained function, which is sent as its source text, or
+ * one marked with {@linkcode task}. Its arguments travel by structured clone;
+ * events, barriers and tasks may stand anywhere in them.
+ *
+ * - The exit code is `0` when the target has returned and its promise settled,
+ *   `1` when it threw (the error is written to standard error under the
+ *   process's name, and this thread lives on), `n` after `Deno.exit(n)` or
+ *   `process.exit(n)`, `-15` after `terminate()`, `-9` after `kill()`.
+ * - A process keeps the program alive until it ends, unless it is a daemon.
+ * - The children of a process end with it.
+ *
+ * @example Usage
+ * ```ts
+ * import { Process } from "@multi/processing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const process = new Process((n: number) => {
+ *   if (n !== 42) throw new Error("not the answer");
+ * }, { args: [42] });
+ * process.start();
+ * assertEquals(await process.join(), 0);
+ * ```
+ *
+ * @typeParam F The target's type.
+ * @see {@link https://docs.python.org/3/library/multiprocessing.html#multiprocessing.Process}
+ */
+export class Process<F extends AnyFunction = AnyFunction> {
+  readonly #target: F;
+  readonly #args: readonly unknown[];
+  readonly #name: string;
+  readonly #daemon: boolean;
+  readonly #permissions: Deno.PermissionOptions | undefined;
+  readonly #workerUrl: string | undefined;
+  readonly #ended = new Latch<number>();
+  #child: Child | undefined;
+  #exitCode: number | null = null;
+
+  /**
+   * Creates a process; `start()` starts it.
+   *
+   * @param target What it runs.
+   * @param options Arguments, name and nature of the process.
+   * @throws {TypeError} If `target` is not a function that can be sent, or an
+   * option is not of its type, or `permissions` is given where the runtime
+   * cannot bound a thread.
+   */
+  constructor(target: F, options: ProcessOptions<F> = {}) {
+    const action = "create process";
+    checkFunction(target, "target", action);
+    describe(target);
+    const { args = [], name, daemon = false, permissions } = options;
+    if (!Array.isArray(args)) {
+      throw new TypeError(
+        `Cannot ${action} as args must be an array: received ${String(args)}`,
+      );
+    }
+    if (name !== undefined && typeof name !== "string") {
+      throw new TypeError(
+        `Cannot ${action} as name must be a string: received ${String(name)}`,
+      );
+    }
+    if (permissions !== undefined) checkPermissions(action);
+    this.#workerUrl = checkWorkerUrl(options.workerUrl, action);
+    this.#target = target;
+    this.#args = args;
+    this.#name = name ?? `Process-${nextNumber(Counter.ProcessName)}`;
+    this.#daemon = Boolean(daemon);
+    this.#permissions = permissions;
+    realm.unsendable.set(this, "a process");
+  }
+
+  /** The process's name. */
+  get name(): string {
+    return this.#name;
+  }
+
+  /** A number that no other process of the program has; `null` before the start. */
+  get id(): number | null {
+    return this.#child?.id ?? null;
+  }
+
+  /** How the process ended; `null` until then. */
+  get exitCode(): number | null {
+    return this.#exitCode;
+  }
+
+  /** Whether the process lets the program end, and is ended with it. */
+  get daemon(): boolean {
+    return this.#daemon;
+  }
+
+  /**
+   * Starts the process.
+   *
+   * @example Usage
+   * ```ts
+   * import { Process } from "@multi/processing";
+   *
+   * const process = new Process(() => {});
+   * process.start();
+   * await process.join();
+   * ```
+   *
+   * @throws {Error} If the process was started before.
+   * @throws {DOMException} A `DataCloneError` if an argument cannot be sent.
+   */
+  start(): void {
+    if (this.#child !== undefined) {
+      throw new Error(
+        `Cannot start process "${this.#name}" as it was started before: ` +
+          `create another one`,
+      );
+    }
+    const owner = nameOf(this.#target);
+    const args = encode(this.#args, "args", owner);
+    try {
+      this.#child = new Child({
+        name: this.#name,
+        job: { kind: "process", target: describe(this.#target), args },
+        permissions: this.#permissions,
+        workerUrl: this.#workerUrl,
+        onExit: (code, error) => {
+          // The thread could not tell of it, or never ran.
+          if (error !== undefined) report(error, this.#name);
+          this.#end(code);
+        },
+      });
+    } catch (error) {
+      throw located(error, this.#args, "args", owner);
+    }
+    if (this.#daemon) this.#child.unref();
+    active.add(this as unknown as Process);
+  }
+
+  /**
+   * Waits until the process has ended.
+   *
+   * @example Usage
+   * ```ts
+   * import { Process } from "@multi/processing";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const process = new Process(() => new Promise(() => {}));
+   * process.start();
+   * assertEquals(await process.join({ timeout: 10 }), null);
+   * process.terminate();
+   * assertEquals(await process.join(), -15);
+   * ```
+   *
+   * @param options Timeout and cancellation of this wait.
+   * @returns The exit code, or `null` if the time ran out.
+   * @throws {Error} If the process was not started.
+   * @throws {RangeError} If `options.timeout` is negative or `NaN`.
+   * @throws The signal's reason, if `options.signal` aborts first.
+   */
+  async join(options: ProcessJoinOptions = {}): Promise<number | null> {
+    const timeout = checkTimeout(options.timeout, "join process");
+    this.#checkStarted("join");
+    const { signal } = options;
+    return (await this.#ended.wait({ timeout, signal }))?.value ?? null;
+  }
+
+  /**
+   * Ends the process at once, with exit code -15. A thread that is busy is
+   * stopped where the runtime can stop one; Deno cannot, so there it is
+   * abandoned, and keeps nothing from ending.
+   *
+   * @example Usage
+   * ```ts
+   * import { Process } from "@multi/processing";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const process = new Process(() => new Promise(() => {}));
+   * process.start();
+   * process.terminate();
+   * assertEquals(process.exitCode, -15);
+   * ```
+   *
+   * @throws {Error} If the process was not started.
+   */
+  terminate(): void {
+    this.#stop("terminate", TERMINATED);
+  }
+
+  /**
+   * As {@linkcode Process.terminate}, with exit code -9.
+   *
+   * @example Usage
+   * ```ts
+   * import { Process } from "@multi/processing";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const process = new Process(() => new Promise(() => {}));
+   * process.start();
+   * process.kill();
+   * assertEquals(await process.join(), -9);
+   * ```
+   *
+   * @throws {Error} If the process was not started.
+   */
+  kill(): void {
+    this.#stop("kill", KILLED);
+  }
+
+  /**
+   * Tells whether the process was started and has not ended.
+   *
+   * @example Usage
+   * ```ts
+   * import { Process } from "@multi/processing";
+   * import { assertFalse } from "@std/assert";
+   *
+   * assertFalse(new Process(() => {}).isAlive());
+   * ```
+   *
+   * @returns Whether it is alive.
+   */
+  isAlive(): boolean {
+    return this.#child !== undefined && this.#exitCode === null;
+  }
+
+  #stop(action: string, exitCode: number): void {
+    this.#checkStarted(action).terminate();
+    if (this.#exitCode === null) this.#end(exitCode);
+  }
+
+  #end(exitCode: number): void {
+    this.#exitCode = exitCode;
+    active.delete(this as unknown as Process);
+    this.#ended.open(exitCode);
+  }
+
+  #checkStarted(action: string): Child {
+    if (this.#child !== undefined) return this.#child;
+    throw new Error(
+      `Cannot ${action} process "${this.#name}" as it was not started: call ` +
+        `start() first`,
+    );
+  }
+}
+
+/** Who a thread is. */
+export interface ProcessInfo {
+  /** The process's name. */
+  name: string;
+  /** The process's id. */
+  id: number;
+}
+
+/**
+ * Tells which process this code runs in.
+ *
+ * @example Usage
+ * ```ts
+ * import { currentProcess } from "@multi/processing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(currentProcess(), { name: "MainProcess", id: 0 });
+ * ```
+ *
+ * @returns The process's name and id: "MainProcess" and 0 in the program itself.
+ */
+export function currentProcess(): ProcessInfo {
+  const { name, id } = realm.process;
+  return { name, id };
+}
+
+/**
+ * Lists the processes that this thread has started and that are alive.
+ *
+ * @example Usage
+ * ```ts
+ * import { activeChildren } from "@multi/processing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(activeChildren(), []);
+ * ```
+ *
+ * @returns The processes, oldest first.
+ */
+export function activeChildren(): Process[] {
+  return [...active];
+}

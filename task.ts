@@ -1,0 +1,115 @@
+/**
+ * Functions that are sent by name.
+ *
+ * @module
+ */
+
+import { type AnyFunction, loadTask } from "./_internal/callable.ts";
+import { realm } from "./_internal/realm.ts";
+
+export type { AnyFunction };
+
+/**
+ * Marks a function of a module, so that it is sent as the module's URL and its
+ * name: the other thread imports the module, and the function may use what the
+ * module imports and keeps. The function need not be exported.
+ *
+ * As with Python's spawn, the top level of the module runs again in each
+ * worker; `import.meta.main` is `false` there. On Deno the import needs read
+ * (or import) permission.
+ *
+ * @example Usage
+ * ```ts
+ * import { task } from "@multi/processing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const double = task(import.meta.url, function double(n: number) {
+ *   return n * 2;
+ * });
+ * assertEquals(double(2), 4);
+ * ```
+ *
+ * @typeParam F The function's type.
+ * @param module The module's URL: `import.meta.url`.
+ * @param fn The function, which must have a name.
+ * @returns The same function, marked.
+ * @throws {TypeError} If the function has no name, if another function of the
+ * module was marked with that name, or if `module` is not an absolute URL.
+ */
+export function task<F extends AnyFunction>(module: string | URL, fn: F): F;
+/**
+ * Names an export of a module that this thread may never load. Calling the
+ * result directly imports the module and calls the export.
+ *
+ * @example Usage
+ * ```ts
+ * import { task } from "@multi/processing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const join = task<(...parts: string[]) => string>("node:path", "join");
+ * assertEquals(await join("a", "b"), "a/b");
+ * ```
+ *
+ * @typeParam F The export's type.
+ * @param module The module's URL.
+ * @param exportName The name of the export.
+ * @returns A function that stands for it.
+ * @throws {TypeError} If `exportName` is empty, or `module` not an absolute URL.
+ */
+export function task<F extends AnyFunction>(
+  module: string | URL,
+  exportName: string,
+): F;
+export function task<F extends AnyFunction>(
+  module: string | URL,
+  target: F | string,
+): F {
+  const url = absolute(module);
+  if (typeof target === "string") {
+    if (target === "") {
+      throw new TypeError("Cannot name task as exportName is empty");
+    }
+    const reference = { module: url, name: target };
+    const stub = async (...args: unknown[]) =>
+      await (await loadTask(reference))(...args);
+    realm.marks.set(stub, reference);
+    return stub as unknown as F;
+  }
+  if (typeof target !== "function") {
+    throw new TypeError(
+      `Cannot mark task as it must be a function or the name of an export: ` +
+        `received ${String(target)}`,
+    );
+  }
+  const { name } = target;
+  if (name === "") {
+    throw new TypeError(
+      `Cannot mark task as the function has no name: give it one ` +
+        `("function name() {}", or "const name = ..." first)`,
+    );
+  }
+  let tasks = realm.tasks.get(url);
+  if (tasks === undefined) realm.tasks.set(url, tasks = new Map());
+  const marked = tasks.get(name);
+  if (marked !== undefined && marked !== target) {
+    throw new TypeError(
+      `Cannot mark task "${name}" as another function of module "${url}" is ` +
+        `marked with that name: rename one of them`,
+    );
+  }
+  tasks.set(name, target);
+  realm.marks.set(target, { module: url, name });
+  return target;
+}
+
+function absolute(module: string | URL): string {
+  try {
+    return new URL(module).href;
+  } catch {
+    throw new TypeError(
+      `Cannot mark task as module must be an absolute URL: received ` +
+        `${JSON.stringify(String(module))}; pass import.meta.url, or what ` +
+        `import.meta.resolve() returns`,
+    );
+  }
+}
