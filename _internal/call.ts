@@ -1,0 +1,241 @@
+/**
+ * One call on its way through a pool.
+ *
+ * @module
+ */
+
+import type { AnyFunction } from "./callable.ts";
+
+/**
+ * Where a call is. This is the whole life of a call, and the only place that
+ * says so; ARCHITECTURE.md draws it.
+ *
+ * | state | who has it | leaves by |
+ * | --- | --- | --- |
+ * | Queued | the pool's queue | being sent to a worker, or dropped |
+ * | Sent | a worker's channel | the worker's claim, being taken back to the queue, or dropped |
+ * | Begun | the worker that claimed it | its answer, the worker's death, or being given up |
+ * | Settled | nobody | never: its promise has its answer |
+ *
+ * Sent and Begun are told apart by one word that the worker and the channel
+ * change by compare-and-exchange, so that a call is claimed or taken back, and
+ * never both.
+ */
+export const CallState = {
+  Queued: 0,
+  Sent: 1,
+  Settled: 2,
+} as const;
+
+/** How a call uses its function. */
+export type CallKind = "apply" | "map" | "starmap";
+
+/** What is asked. */
+export interface CallRequest {
+  /** `apply`: once, `map` and `starmap`: on each of the items, in order. */
+  readonly kind: CallKind;
+  /** The function. */
+  readonly fn: AnyFunction;
+  /** The arguments of `apply`, the items of `map`, the argument lists of `starmap`. */
+  readonly payload: readonly unknown[];
+  /** When the call is to be over, in milliseconds of `Date.now()`. */
+  readonly deadline?: number | undefined;
+  /** What goes to the worker instead of being copied. */
+  readonly transfer?: Transferable[] | undefined;
+  /** Whether buffers in the result come back instead of being copied. */
+  readonly transferResult?: boolean | undefined;
+}
+
+/** How a call ended. */
+export type Outcome =
+  /** The result; of `map` and `starmap` the results, in an array of any kind. */
+  | { ok: true; value: unknown }
+  /**
+   * `before`: the results of the items before the one that failed; `unsent`: the
+   * index of an item that could not be sent, so that those before it did not run.
+   */
+  | {
+    ok: false;
+    error: unknown;
+    before?: ArrayLike<unknown>;
+    unsent?: number;
+  };
+
+/** Thrown for a call of which an item cannot be sent. */
+export class UnsentError {
+  /** What is wrong with it. */
+  readonly reason: unknown;
+  /** Which it is. */
+  readonly index: number;
+
+  /**
+   * @param reason What is wrong with it.
+   * @param index Which it is.
+   */
+  constructor(reason: unknown, index: number) {
+    this.reason = reason;
+    this.index = index;
+  }
+}
+
+/** A call and the one who waits for it. */
+export class Call {
+  /** A value of {@linkcode CallState}; changed by the executor that has the call. */
+  state: number = CallState.Queued;
+  readonly request: CallRequest;
+  readonly #answer: (outcome: Outcome) => void;
+
+  /**
+   * @param request What is asked.
+   * @param answer Is told how it ended, once.
+   */
+  constructor(request: CallRequest, answer: (outcome: Outcome) => void) {
+    this.request = request;
+    this.#answer = answer;
+  }
+
+  /**
+   * Ends the call; the first end counts.
+   *
+   * @param outcome How it ended.
+   */
+  settle(outcome: Outcome): void {
+    if (this.state === CallState.Settled) return;
+    this.state = CallState.Settled;
+    this.#answer(outcome);
+  }
+}
+
+/** Numbers about an executor. */
+export interface ExecutorStats {
+  /** Calls that run. */
+  busy: number;
+  /** Calls that wait. */
+  queued: number;
+  /** Calls that succeeded. */
+  completed: number;
+  /** Calls that failed. */
+  failed: number;
+  /** Workers that died and were replaced. */
+  respawned: number;
+  /** Threads that could not be stopped. */
+  abandoned: number;
+}
+
+/** Who runs calls: {@linkcode Call.settle} tells how each ended. */
+export interface Executor {
+  /** Takes a call, to run it when its turn comes. */
+  submit(call: Call): void;
+  /**
+   * Is told that nobody waits for some calls any more: drops those that have not
+   * begun, and stops the others where that is asked for.
+   */
+  giveUp(calls: ReadonlySet<Call>, stop: boolean): void;
+  /** Ends when everything submitted has ended; called once. */
+  close(): void;
+  /** Ends now, and settles every call with an error. */
+  terminate(error: unknown): void;
+  /** Resolves when nothing is left. */
+  join(): Promise<void>;
+  /** Tells how it stands. */
+  stats(): ExecutorStats;
+}
+
+/** The pool, as a call over many items sees it. */
+export interface Host {
+  /** Who runs the chunks. */
+  readonly executor: Executor;
+  /** How many run at once. */
+  readonly processes: number;
+  /**
+   * Says that more chunks will come, also after the pool was closed.
+   *
+   * @param end Is called if the pool is terminated before the last has come.
+   * @returns Says that the last has come.
+   * @throws {PoolClosedError} If the pool is not open.
+   */
+  read(end: (error: unknown) => void): () => void;
+}
+
+/** A queue whose ends cost nothing, however long it is. */
+export class Queue<T> {
+  #items: (T | undefined)[] = [];
+  #head = 0;
+
+  /** How many items wait. */
+  get length(): number {
+    return this.#items.length - this.#head;
+  }
+
+  /**
+   * Adds an item at the end.
+   *
+   * @param item The item.
+   */
+  push(item: T): void {
+    this.#items.push(item);
+  }
+
+  /**
+   * Puts items back before all others.
+   *
+   * @param items The items, in order.
+   */
+  unshift(items: readonly T[]): void {
+    if (items.length <= this.#head) {
+      for (let i = items.length; i > 0;) {
+        this.#items[--this.#head] = items[--i];
+      }
+    } else {
+      this.#items = [...items, ...this.#items.slice(this.#head)];
+      this.#head = 0;
+    }
+  }
+
+  /**
+   * Takes the first item.
+   *
+   * @returns The item, or `undefined` if there is none.
+   */
+  shift(): T | undefined {
+    if (this.#head === this.#items.length) return undefined;
+    const item = this.#items[this.#head];
+    this.#items[this.#head++] = undefined;
+    if (this.#head === this.#items.length) {
+      this.#items = [];
+      this.#head = 0;
+    } else if (this.#head > 1024 && this.#head * 2 > this.#items.length) {
+      this.#items = this.#items.slice(this.#head);
+      this.#head = 0;
+    }
+    return item;
+  }
+
+  /**
+   * Takes items out, wherever they are.
+   *
+   * @param items The items.
+   * @returns Those that were there.
+   */
+  remove(items: ReadonlySet<T>): T[] {
+    const removed: T[] = [];
+    const kept: T[] = [];
+    for (const item of this.clear()) {
+      (items.has(item) ? removed : kept).push(item);
+    }
+    this.#items = kept;
+    return removed;
+  }
+
+  /**
+   * Takes everything.
+   *
+   * @returns The items, in order.
+   */
+  clear(): T[] {
+    const items = this.#items.slice(this.#head) as T[];
+    this.#items = [];
+    this.#head = 0;
+    return items;
+  }
+}

@@ -1,0 +1,540 @@
+/**
+ * How calls get to a worker and answers back: the pool's end.
+ *
+ * Small plain values go as frames through shared memory, everything else as
+ * messages of which a frame tells, so that order is kept across both lanes.
+ * Where memory cannot be shared there are only messages, one call at a time.
+ *
+ * @module
+ */
+
+import { type Call, CallState, type Outcome, UnsentError } from "./call.ts";
+import { type AnyFunction, describe, nameOf } from "./callable.ts";
+import * as claims from "./claim.ts";
+import { located } from "./codec.ts";
+import { fromThrownWire } from "./error_wire.ts";
+import { readValue, writeValue } from "./frame.ts";
+import { blame, pack, type Parcel, unpack } from "./payload.ts";
+import {
+  AnswerFrame,
+  CallFrame,
+  type FromServer,
+  LANE_CELLS,
+  LaneCell,
+  type LaneMemory,
+  type OutcomeWire,
+  type ToServer,
+} from "./protocol.ts";
+import { follow, HEADER, lead, type Ring, ringOf, roomAt } from "./ring.ts";
+import { nextTurn, type Port, stopsBusyThreads, timers } from "./runtime.ts";
+import { announce } from "./wait.ts";
+
+/** The pool's end of the way to one worker. */
+export interface Channel {
+  /** How many calls were sent and not answered. */
+  readonly inFlight: number;
+  /** How many of them have not begun. */
+  readonly waiting: number;
+  /** Whether another call can be sent now. */
+  readonly hasRoom: boolean;
+  /** Whether a watchdog in the worker will end what runs there. */
+  readonly guarded: boolean;
+  /** Starts to use the wire. */
+  open(port: Port): void;
+  /**
+   * Sends a call.
+   *
+   * @throws If the call cannot be sent; nothing was sent then.
+   */
+  send(call: Call): void;
+  /** Whether any of these calls is in flight. */
+  has(calls: ReadonlySet<Call>): boolean;
+  /** The call that the worker has begun, if it has not answered it. */
+  begun(): Call | undefined;
+  /** Takes back the calls that have not begun, but for those whose buffers are gone. */
+  takeBack(): Call[];
+  /** Forgets every call in flight, as the worker has ended or is to end. */
+  abandon(): Call[];
+  /** Reads the answers that are there; tells whether there were any. */
+  drain(): boolean;
+  /** Resolves when every answer that was sent has been read. */
+  settled(): Promise<void>;
+}
+
+/** Who is told what comes from a worker. */
+export interface ChannelEvents {
+  /** An answer. */
+  onAnswer(call: Call, outcome: Outcome): void;
+  /** The worker is ready. */
+  onReady(): void;
+  /** The initializer has failed. */
+  onBroken(error: unknown): void;
+  /** The worker has sent what cannot be read; nothing more is read. */
+  onSpoilt(error: unknown): void;
+}
+
+/** What both kinds of channel do with messages. */
+abstract class Posting {
+  protected readonly events: ChannelEvents;
+  protected port: Port | undefined;
+  readonly #numbers = new WeakMap<AnyFunction, number>();
+  /** By what is sent: a closure made anew for each call has the same text. */
+  readonly #defined = new Map<string, number>();
+
+  constructor(events: ChannelEvents) {
+    this.events = events;
+  }
+
+  open(port: Port): void {
+    this.port = port;
+    port.onmessage = ({ data }) => {
+      const message: FromServer = data;
+      switch (message.kind) {
+        case "ready":
+          return this.events.onReady();
+        case "broken":
+          return this.events.onBroken(fromThrownWire(message.error));
+        case "answer":
+          return this.onPosted(message.outcome);
+        case "spoilt":
+          return this.events.onSpoilt(new Error(message.reason));
+        default:
+          message satisfies never;
+      }
+    };
+    port.unref?.();
+  }
+
+  protected abstract onPosted(outcome: OutcomeWire): void;
+
+  protected post(message: ToServer, transfer?: Transferable[]): void {
+    this.port!.postMessage(message, transfer);
+  }
+
+  /** The number of a function, which the worker is told before it is used. */
+  protected define(fn: AnyFunction): number {
+    let id = this.#numbers.get(fn);
+    if (id !== undefined) return id;
+    const wire = describe(fn);
+    const key = wire.kind === "source"
+      ? wire.text
+      : `${wire.module}\n${wire.name}`;
+    id = this.#defined.get(key);
+    if (id === undefined) {
+      id = this.#defined.size;
+      this.post({ kind: "define", id, fn: wire });
+      this.#defined.set(key, id);
+    }
+    this.#numbers.set(fn, id);
+    return id;
+  }
+
+  /** Posts a message with the payload of a call. */
+  protected postPayload(
+    call: Call,
+    message: (parcel: Parcel) => ToServer,
+  ): void {
+    const { fn, kind, payload, transfer = [] } = call.request;
+    const owner = nameOf(fn);
+    try {
+      const parcel = pack(payload, "args", owner);
+      this.post(message(parcel), [...transfer, ...parcel.transfer]);
+    } catch (error) {
+      if ((error as Error)?.name !== "DataCloneError") throw error;
+      if (transfer.length > 0) throw located(error, undefined, "args", owner);
+      if (kind === "apply") {
+        for (let i = 0; i < payload.length; i++) {
+          const found = blame(error, [payload[i]], `args[${i}]`, owner);
+          if (found.index >= 0) throw found.error;
+        }
+        throw error;
+      }
+      const root = kind === "map" ? "args[0]" : "args";
+      const found = blame(error, payload, root, owner);
+      throw new UnsentError(found.error, Math.max(0, found.index));
+    }
+  }
+
+  /** Tells how a call ended, once what came with the answer has been revived. */
+  protected answer(call: Call, wire: OutcomeWire): void {
+    const { kind } = call.request;
+    const tell = (outcome: Outcome) => this.events.onAnswer(call, outcome);
+    const results = (wire: OutcomeWire) =>
+      wire.ok ? unpack(wire.payload) : wire.before && unpack(wire.before);
+    const finish = (values: ArrayLike<unknown> | undefined) => {
+      if (wire.ok) {
+        tell({ ok: true, value: kind === "apply" ? values![0] : values });
+      } else {
+        const error = fromThrownWire(wire.error);
+        tell(
+          values ? { ok: false, error, before: values } : { ok: false, error },
+        );
+      }
+    };
+    try {
+      const values = results(wire);
+      if (values instanceof Promise) {
+        values.then(finish, (error) => tell({ ok: false, error }));
+      } else finish(values);
+    } catch (error) {
+      tell({ ok: false, error });
+    }
+  }
+}
+
+/** A call whose frame is in the ring. */
+interface Entry {
+  readonly call: Call;
+  /** Where the frame before it ends. */
+  readonly from: number;
+  /** Where its own ends. */
+  readonly end: number;
+  /** The number of its message, or -1. */
+  readonly number: number;
+  /** Whether its buffers went with that message. */
+  readonly shipped: boolean;
+}
+
+/** Sizes of the fast lane, in bytes; a power of two each. */
+export interface LaneSizes {
+  calls: number;
+  answers: number;
+}
+
+/** How long a message may be on its way from a worker that has ended. */
+const PATIENCE_MS = 100;
+/** How many turns of the event loop, likewise. */
+const PATIENCE_TURNS = 20;
+
+/** Both lanes. */
+export class SharedChannel extends Posting implements Channel {
+  /** What the worker needs to know of it. */
+  readonly memory: LaneMemory;
+  readonly #cells: Int32Array;
+  readonly #calls: Ring;
+  readonly #answers: Ring;
+  /** Where the last call ends. */
+  #at = 0;
+  /** Where the last answer that was read ends. */
+  #read = 0;
+  /** The calls in flight, oldest first, from {@linkcode SharedChannel.#first} on. */
+  #entries: Entry[] = [];
+  #first = 0;
+  #messages = 0;
+  /** Answers that came as messages, before their frames were read. */
+  readonly #posted: OutcomeWire[] = [];
+  #onSettled: (() => void) | undefined;
+
+  /**
+   * @param events Who is told.
+   * @param bell The pool's words.
+   * @param sizes Of the rings.
+   */
+  constructor(events: ChannelEvents, bell: Int32Array, sizes: LaneSizes) {
+    super(events);
+    const cells = new Int32Array(new SharedArrayBuffer(LANE_CELLS * 4));
+    const calls = new SharedArrayBuffer(sizes.calls);
+    const answers = new SharedArrayBuffer(sizes.answers);
+    this.memory = { cells, bell, calls, answers };
+    this.#cells = cells;
+    this.#calls = ringOf(calls);
+    this.#answers = ringOf(answers);
+  }
+
+  get inFlight(): number {
+    return this.#entries.length - this.#first;
+  }
+
+  get waiting(): number {
+    return claims.unclaimed(this.#cells, LaneCell.Claim);
+  }
+
+  get hasRoom(): boolean {
+    return this.inFlight < claims.MAX_SENT && this.#room() >= 0;
+  }
+
+  get guarded(): boolean {
+    return Atomics.load(this.#cells, LaneCell.Guarded) === 1;
+  }
+
+  send(call: Call): void {
+    const { request } = call;
+    const ring = this.#calls;
+    const fn = this.define(request.fn);
+    const at = this.#room();
+    const values = at + CallFrame.Values;
+    const limit = at + ring.largest;
+    let end = values;
+    let count = 0;
+    if (request.transfer !== undefined && request.transfer.length > 0) end = -1;
+    else if (request.kind !== "apply" || mayShare(request.payload)) {
+      end = writeValue(ring, values, limit, request.payload, true);
+      count = CallFrame.Whole;
+    } else {
+      const { payload } = request;
+      for (; count < payload.length && end >= 0; count++) {
+        end = writeValue(ring, end, limit, payload[count]);
+      }
+    }
+    if (end >= 0) return this.#publish(call, at, end, fn, count, -1, false);
+    const number = this.#messages++;
+    this.postPayload(
+      call,
+      ({ wire }) => ({ kind: "payload", number, payload: wire }),
+    );
+    const shipped = (request.transfer?.length ?? 0) > 0;
+    this.#publish(call, at, values, fn, number, number, shipped);
+  }
+
+  /** Writes the frame's head and lets the worker see the frame. */
+  #publish(
+    call: Call,
+    at: number,
+    end: number,
+    fn: number,
+    count: number,
+    number: number,
+    shipped: boolean,
+  ): void {
+    const { request } = call;
+    const ring = this.#calls;
+    const word = at >> 2;
+    lead(ring, this.#at, at);
+    ring.words[word] = end - at;
+    ring.words[word + 1] = CallFrame.Kinds.indexOf(request.kind) |
+      (number >= 0 ? CallFrame.Posted : 0) |
+      (request.transferResult ? CallFrame.TransferResult : 0);
+    ring.words[word + CallFrame.Function] = fn;
+    ring.words[word + CallFrame.Count] = count;
+    ring.numbers[(at >> 3) + 2] = request.deadline ?? 0;
+    this.#entries.push({ call, from: this.#at, end, number, shipped });
+    this.#at = end;
+    claims.send(this.#cells, LaneCell.Claim);
+    announce(this.#cells, LaneCell.Claim, LaneCell.WorkerAsleep);
+  }
+
+  has(calls: ReadonlySet<Call>): boolean {
+    return this.#entries.some(({ call }, i) =>
+      i >= this.#first && calls.has(call)
+    );
+  }
+
+  begun(): Call | undefined {
+    // The worker runs one at a time, so it is the last one that was claimed,
+    // and it has answered those before it.
+    const unread = this.#unread();
+    const claimed = this.inFlight - this.waiting;
+    return claimed > unread
+      ? this.#entries[this.#first + claimed - 1]!.call
+      : undefined;
+  }
+
+  takeBack(): Call[] {
+    const count = claims.takeBack(this.#cells, LaneCell.Claim);
+    if (count === 0) return [];
+    const entries = this.#entries.splice(this.#entries.length - count);
+    this.#at = entries[0]!.from;
+    const calls: Call[] = [];
+    for (const entry of entries) {
+      const { call, shipped } = entry;
+      // Nobody waits for one that is settled: what it shipped is lost anyway.
+      if (!shipped || call.state === CallState.Settled) calls.push(call);
+      else this.#sendAgain(entry);
+    }
+    return calls;
+  }
+
+  /** Sends a frame again whose message the worker has, or will have. */
+  #sendAgain({ call, number }: Entry): void {
+    // There was room for it before, and nothing was sent in between.
+    const at = this.#room();
+    const fn = this.define(call.request.fn);
+    this.#publish(call, at, at + CallFrame.Values, fn, number, number, true);
+  }
+
+  abandon(): Call[] {
+    const calls = this.#entries.slice(this.#first).map(({ call }) => call);
+    this.#entries = [];
+    this.#first = 0;
+    return calls;
+  }
+
+  drain(): boolean {
+    const written = Atomics.load(this.#cells, LaneCell.Written);
+    const ring = this.#answers;
+    let any = false;
+    while (this.#read !== written && this.inFlight > 0) {
+      let end;
+      let wire;
+      let value;
+      try {
+        const at = follow(ring, this.#read);
+        end = at + ring.words[at >> 2]!;
+        if (ring.words[(at >> 2) + 1] === AnswerFrame.Posted) {
+          if (this.#posted.length === 0) break; // its message will come
+          wire = this.#posted.shift()!;
+        } else value = readValue(ring, { at: at + HEADER }, end);
+      } catch (error) {
+        this.events.onSpoilt(error);
+        return true;
+      }
+      any = true;
+      const { call } = this.#shift();
+      this.#read = end;
+      Atomics.store(this.#cells, LaneCell.Read, end);
+      announce(this.#cells, LaneCell.Read, LaneCell.WorkerBlocked);
+      if (wire) this.answer(call, wire);
+      else this.events.onAnswer(call, { ok: true, value });
+    }
+    if (this.#read === Atomics.load(this.#cells, LaneCell.Written)) {
+      this.#onSettled?.();
+    }
+    return any;
+  }
+
+  async settled(): Promise<void> {
+    this.drain();
+    if (this.#read === Atomics.load(this.#cells, LaneCell.Written)) return;
+    await new Promise<void>((resolve) => {
+      let turns = 0;
+      const wait = () => {
+        // Where the loop is slow, a timer comes before messages that are there.
+        if (turns++ >= PATIENCE_TURNS) resolve();
+        else nextTurn(wait);
+      };
+      const timer = timers.setTimeout(wait, PATIENCE_MS);
+      this.#onSettled = () => {
+        timers.clearTimeout(timer);
+        turns = Infinity;
+        resolve();
+      };
+    });
+  }
+
+  protected onPosted(outcome: OutcomeWire): void {
+    this.#posted.push(outcome);
+    this.drain();
+  }
+
+  #shift(): Entry {
+    const entry = this.#entries[this.#first]!;
+    this.#first++;
+    if (this.#first === this.#entries.length) {
+      this.#entries = [];
+      this.#first = 0;
+    } else if (this.#first === 1024) {
+      this.#entries = this.#entries.slice(this.#first);
+      this.#first = 0;
+    }
+    return entry;
+  }
+
+  /** How many answers were written and not read. */
+  #unread(): number {
+    const ring = this.#answers;
+    const written = Atomics.load(this.#cells, LaneCell.Written);
+    let count = 0;
+    try {
+      let at = this.#read;
+      for (; at !== written && count < this.inFlight; count++) {
+        at = follow(ring, at);
+        at += ring.words[at >> 2]!;
+      }
+    } catch {
+      // Not read either; drain() says so.
+    }
+    return count;
+  }
+
+  #room(): number {
+    const oldest = this.inFlight > 0 ? this.#entries[this.#first]!.from : -1;
+    return roomAt(this.#calls, this.#at, oldest);
+  }
+}
+
+/** Whether two arguments may be, or have inside, the same object. */
+function mayShare(args: readonly unknown[]): boolean {
+  let objects = 0;
+  for (let i = 0; i < args.length; i++) {
+    const arg = args[i];
+    if (typeof arg === "object" && arg !== null) objects++;
+  }
+  return objects > 1;
+}
+
+/** Messages only, one call at a time. */
+export class PlainChannel extends Posting implements Channel {
+  #call: Call | undefined;
+  #ready = false;
+
+  get inFlight(): number {
+    return this.#call === undefined ? 0 : 1;
+  }
+
+  /** Only the worker knows whether the call is past its first `await`. */
+  get guarded(): boolean {
+    return !stopsBusyThreads && this.#call?.request.deadline !== undefined;
+  }
+
+  /** What was sent may have begun: nothing is sent before the worker is ready. */
+  readonly waiting = 0;
+
+  get hasRoom(): boolean {
+    return this.#ready && this.#call === undefined;
+  }
+
+  override open(port: Port): void {
+    const { onReady } = this.events;
+    this.events.onReady = () => {
+      this.#ready = true;
+      onReady();
+    };
+    super.open(port);
+  }
+
+  send(call: Call): void {
+    const { fn, kind, deadline = 0, transferResult = false } = call.request;
+    const id = this.define(fn);
+    this.postPayload(call, ({ wire }) => ({
+      kind: "call",
+      call: kind,
+      fn: id,
+      payload: wire,
+      deadline,
+      transferResult,
+    }));
+    this.#call = call;
+  }
+
+  has(calls: ReadonlySet<Call>): boolean {
+    return this.#call !== undefined && calls.has(this.#call);
+  }
+
+  begun(): Call | undefined {
+    return this.#call;
+  }
+
+  takeBack(): Call[] {
+    return []; // what was posted cannot be taken back
+  }
+
+  abandon(): Call[] {
+    const call = this.#call;
+    this.#call = undefined;
+    return call === undefined ? [] : [call];
+  }
+
+  drain(): boolean {
+    return false;
+  }
+
+  settled(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  protected onPosted(outcome: OutcomeWire): void {
+    const call = this.#call;
+    this.#call = undefined;
+    if (call !== undefined) this.answer(call, outcome);
+  }
+}

@@ -1,0 +1,81 @@
+/**
+ * The word that says which of the calls sent to a worker have begun.
+ *
+ * The worker claims calls in the order in which they were sent, so two counts
+ * say everything: how many were claimed (low half) and how many were sent (high
+ * half), both mod 2^16. Who changes it, always by one compare-and-exchange:
+ *
+ * | who | from | to |
+ * | --- | --- | --- |
+ * | the sender, to send | claimed, sent | claimed, sent + 1 |
+ * | the worker, to claim | claimed < sent | claimed + 1, sent |
+ * | the sender, to take back all that was not claimed | claimed, sent | claimed, claimed |
+ *
+ * So a call is claimed or taken back and never both, and after a worker's death
+ * the word tells which call it had begun.
+ *
+ * @module
+ */
+
+const MASK = 0xffff;
+
+/** How many calls may be on their way at once. */
+export const MAX_SENT = 4096;
+
+/**
+ * Announces one more call, whose frame has been written.
+ *
+ * @param cells Shared memory.
+ * @param word Which word.
+ */
+export function send(cells: Int32Array, word: number): void {
+  // The high half is changed by this thread alone, so adding cannot go wrong.
+  Atomics.add(cells, word, MASK + 1);
+}
+
+/**
+ * Claims the next call.
+ *
+ * @param cells Shared memory.
+ * @param word Which word.
+ * @returns Whether there was one.
+ */
+export function claim(cells: Int32Array, word: number): boolean {
+  for (;;) {
+    const seen = Atomics.load(cells, word);
+    const claimed = seen & MASK;
+    if (claimed === seen >>> 16) return false;
+    const next = (seen & ~MASK) | ((claimed + 1) & MASK);
+    if (Atomics.compareExchange(cells, word, seen, next) === seen) return true;
+  }
+}
+
+/**
+ * Takes back every call that was not claimed.
+ *
+ * @param cells Shared memory.
+ * @param word Which word.
+ * @returns How many.
+ */
+export function takeBack(cells: Int32Array, word: number): number {
+  for (;;) {
+    const seen = Atomics.load(cells, word);
+    const claimed = seen & MASK;
+    const count = ((seen >>> 16) - claimed) & MASK;
+    if (count === 0) return 0;
+    const next = (claimed << 16) | claimed;
+    if (Atomics.compareExchange(cells, word, seen, next) === seen) return count;
+  }
+}
+
+/**
+ * How many calls were sent and not claimed.
+ *
+ * @param cells Shared memory.
+ * @param word Which word.
+ * @returns The number.
+ */
+export function unclaimed(cells: Int32Array, word: number): number {
+  const seen = Atomics.load(cells, word);
+  return ((seen >>> 16) - seen) & MASK;
+}

@@ -1,0 +1,528 @@
+/**
+ * Which worker runs a call, and what happens when a worker dies.
+ *
+ * @module
+ */
+
+import {
+  type Call,
+  CallState,
+  type Executor,
+  type ExecutorStats,
+  type Outcome,
+  Queue,
+  UnsentError,
+} from "./call.ts";
+import { type CallableWire, nameOf } from "./callable.ts";
+import {
+  type Channel,
+  type LaneSizes,
+  PlainChannel,
+  SharedChannel,
+} from "./channel.ts";
+import { Child } from "./child.ts";
+import type { ValueWire } from "./codec.ts";
+import { WorkerExitError } from "./errors.ts";
+import { Latch } from "./latch.ts";
+import { BELL_CELLS, BellCell } from "./protocol.ts";
+import {
+  canShareMemory,
+  hold,
+  release,
+  stopsBusyThreads,
+  timers,
+} from "./runtime.ts";
+import { Consumer } from "./wait.ts";
+
+/** What a dispatcher is made with. */
+export interface DispatcherOptions {
+  /** How many workers. */
+  processes: number;
+  /** What their names begin with. */
+  name: string;
+  /** What each worker runs first. */
+  initializer: { fn: CallableWire; args: ValueWire } | undefined;
+  /** After how many calls a worker is replaced. */
+  maxTasksPerChild: number;
+  /** What the workers may do (Deno). */
+  permissions: unknown;
+  /** The URL of the worker file, if they are not to be started from text. */
+  workerUrl: string | undefined;
+}
+
+/** How calls travel; only tests change it. */
+export const travel: { lane: "shared" | "plain"; sizes: LaneSizes } = {
+  lane: canShareMemory ? "shared" : "plain",
+  sizes: { calls: 1 << 16, answers: 1 << 16 },
+};
+
+/** How long a worker may take from its claim of a call to its watchdog. */
+const CLAIM_GRACE_MS = 20;
+
+/** How long a watchdog may be late before its worker counts as stuck. */
+const WATCHDOG_GRACE_MS = 1000;
+
+/** How often a worker that is to be stopped is given time for its answers. */
+const PATIENCE = 50;
+
+/** Microtasks between an answer and the spin, for whoever awaited the answer. */
+const HOPS = 12;
+
+/** A worker. */
+interface Worker {
+  readonly name: string;
+  readonly child: Child;
+  readonly channel: Channel;
+  /** It has run its initializer. */
+  ready: boolean;
+  /** Calls it may still be sent before it is replaced. */
+  left: number;
+}
+
+/** The executor of a process pool. */
+export class Dispatcher implements Executor {
+  readonly #options: DispatcherOptions;
+  readonly #queue = new Queue<Call>();
+  readonly #workers = new Set<Worker>();
+  readonly #bell: Int32Array | undefined;
+  readonly #consumer: Consumer | undefined;
+  /** Threads that were to end, and whether they had a call to run: some may run on. */
+  readonly #ended = new Map<Child, boolean>();
+  readonly #gone = new Latch<void>();
+  /** Calls without an answer. */
+  #unfinished = 0;
+  /** Number of the next worker. */
+  #number = 1;
+  /** The worker that answered last; it is the most likely to be awake. */
+  #hot: Worker | undefined;
+  /** Whether calls may be sent now. */
+  #sending = true;
+  #failure: { error: unknown } | undefined;
+  #state: "open" | "closing" | "over" = "open";
+  #completed = 0;
+  #failed = 0;
+  #respawned = 0;
+
+  /** @param options What workers to have. */
+  constructor(options: DispatcherOptions) {
+    this.#options = options;
+    if (travel.lane === "shared") {
+      const bell = new Int32Array(new SharedArrayBuffer(BELL_CELLS * 4));
+      this.#bell = bell;
+      this.#consumer = new Consumer({
+        cells: bell,
+        word: BellCell.Answers,
+        asleep: BellCell.PoolAsleep,
+        hops: HOPS,
+        work: () => this.#drain(),
+        wanted: () => this.#unfinished > 0,
+      });
+    }
+    for (let i = 0; i < options.processes; i++) this.#spawn();
+  }
+
+  submit(call: Call): void {
+    if (this.#failure) {
+      this.#failed++;
+      return call.settle({ ok: false, error: this.#failure.error });
+    }
+    if (this.#unfinished++ === 0) hold();
+    this.#queue.push(call);
+    this.#dispatch();
+    this.#consumer?.start();
+  }
+
+  giveUp(calls: ReadonlySet<Call>, stop: boolean): void {
+    if (!this.#sending) {
+      // In the midst of a call that is being sent or read.
+      return queueMicrotask(() => this.giveUp(calls, stop));
+    }
+    if (stop) this.#failed += calls.size;
+    const drop = (candidates: Call[]): Call[] =>
+      candidates.filter((call) => {
+        if (!calls.has(call)) return true;
+        call.state = CallState.Settled;
+        this.#finish();
+        return false;
+      });
+    drop(this.#queue.remove(calls));
+    for (const worker of [...this.#workers]) {
+      const { channel } = worker;
+      if (!channel.has(calls)) continue;
+      // What has not begun comes back, and the others' calls go out again.
+      this.#queue.unshift(drop(this.#takeBack(worker)));
+      const begun = channel.begun();
+      if (stop && begun !== undefined && calls.has(begun)) {
+        begun.state = CallState.Settled;
+        this.#stop(worker, begun);
+      }
+    }
+    // One whose answer has not been read yet counts as failed, and once.
+    if (stop) { for (const call of calls) call.state = CallState.Settled; }
+    this.#dispatch();
+    this.#endIfClosing();
+  }
+
+  close(): void {
+    this.#state = "closing";
+    this.#endIfClosing();
+  }
+
+  terminate(error: unknown): void {
+    this.#state = "over";
+    this.#failure ??= { error };
+    this.#rejectAll(error);
+    for (const worker of [...this.#workers]) this.#end(worker);
+    this.#openIfGone();
+  }
+
+  async join(): Promise<void> {
+    await this.#gone.wait({ timeout: Infinity });
+    for (const child of this.#ended.keys()) {
+      await child.gone.wait({ timeout: Infinity });
+    }
+  }
+
+  stats(): ExecutorStats {
+    let busy = 0;
+    let queued = this.#queue.length;
+    for (const { channel } of this.#workers) {
+      if (channel.begun() !== undefined) busy++;
+      queued += channel.waiting;
+    }
+    let abandoned = 0;
+    for (const [child, busy] of this.#ended) {
+      if (busy ? child.lingers : child.abandoned) abandoned++;
+    }
+    return {
+      busy,
+      queued,
+      completed: this.#completed,
+      failed: this.#failed,
+      respawned: this.#respawned,
+      abandoned,
+    };
+  }
+
+  /** Sends what can be sent. */
+  #dispatch(): void {
+    if (!this.#sending) return;
+    while (this.#queue.length > 0) {
+      const worker = this.#choose();
+      if (worker === undefined) return;
+      const call = this.#queue.shift()!;
+      if (call.state === CallState.Settled) {
+        this.#finish();
+        continue;
+      }
+      const alone = (call.request.transfer?.length ?? 0) > 0;
+      if (alone && worker.channel.inFlight > 0) {
+        // Its buffers could not be taken back: it waits for an idle worker.
+        this.#queue.unshift([call]);
+        return;
+      }
+      try {
+        // A getter of an argument may come back here.
+        this.#sending = false;
+        worker.channel.send(call);
+      } catch (error) {
+        const outcome: Outcome = error instanceof UnsentError
+          ? { ok: false, error: error.reason, unsent: error.index }
+          : { ok: false, error };
+        this.#settle(call, outcome);
+        continue;
+      } finally {
+        this.#sending = true;
+      }
+      if (!this.#workers.has(worker)) { // it has terminated the pool
+        for (const lost of worker.channel.abandon()) {
+          this.#settle(lost, { ok: false, error: this.#failure?.error });
+        }
+        continue;
+      }
+      call.state = CallState.Sent;
+      worker.left--;
+    }
+    this.#balance();
+  }
+
+  /** The worker for the next call: an idle one, else the one with the fewest. */
+  #choose(): Worker | undefined {
+    const hot = this.#hot;
+    if (hot && hot.left > 0 && hot.channel.inFlight === 0) return hot;
+    let best: Worker | undefined;
+    let fewest = Infinity;
+    for (const worker of this.#workers) {
+      // One that is not ready comes after one that is.
+      const load = worker.channel.inFlight + (worker.ready ? 0 : 0.5);
+      if (load < fewest && worker.left > 0 && worker.channel.hasRoom) {
+        best = worker;
+        fewest = load;
+      }
+    }
+    return best;
+  }
+
+  /**
+   * Lets an idle worker have what waits behind a call of another, or for one
+   * that is not ready.
+   */
+  #balance(): void {
+    let idle = false;
+    let fullest: Worker | undefined;
+    let most = 0;
+    for (const worker of this.#workers) {
+      const { inFlight } = worker.channel;
+      if (inFlight === 0 && worker.left > 0 && worker.ready) idle = true;
+      if (inFlight <= most + (worker.ready ? 1 : 0)) continue;
+      const { waiting } = worker.channel;
+      if (waiting > most) {
+        fullest = worker;
+        most = waiting;
+      }
+    }
+    if (!idle || fullest === undefined) return;
+    const calls = this.#takeBack(fullest);
+    if (calls.length === 0) return;
+    this.#queue.unshift(calls);
+    this.#dispatch();
+  }
+
+  #takeBack(worker: Worker): Call[] {
+    const calls = worker.channel.takeBack();
+    worker.left += calls.length;
+    for (const call of calls) {
+      if (call.state === CallState.Sent) call.state = CallState.Queued;
+    }
+    return calls;
+  }
+
+  #drain(): boolean {
+    let any = false;
+    for (const { channel } of this.#workers) {
+      if (channel.inFlight > 0 && channel.drain()) any = true;
+    }
+    return any;
+  }
+
+  #onAnswer(worker: Worker, call: Call, outcome: Outcome): void {
+    this.#hot = worker;
+    worker.ready = true; // whatever overtook the message that says so
+    this.#settle(call, outcome);
+    if (worker.left === 0 && worker.channel.inFlight === 0) {
+      this.#end(worker);
+      this.#renew();
+    }
+    if (this.#queue.length > 0 || worker.channel.inFlight === 0) {
+      this.#dispatch();
+    }
+  }
+
+  /** Ends a call that an executor has, unless it was given up. */
+  #settle(call: Call, outcome: Outcome): void {
+    if (call.state !== CallState.Settled) {
+      if (outcome.ok) this.#completed++;
+      else this.#failed++;
+    }
+    call.settle(outcome);
+    this.#finish();
+  }
+
+  #finish(): void {
+    if (--this.#unfinished > 0) return;
+    release();
+    this.#endIfClosing();
+  }
+
+  #endIfClosing(): void {
+    if (this.#unfinished > 0 || this.#state !== "closing") return;
+    this.#state = "over";
+    for (const worker of [...this.#workers]) this.#end(worker);
+    this.#openIfGone();
+  }
+
+  #spawn(): void {
+    const { initializer, name, permissions, maxTasksPerChild, workerUrl } =
+      this.#options;
+    const events = {
+      onAnswer: (call: Call, outcome: Outcome) =>
+        this.#onAnswer(worker, call, outcome),
+      onReady: () => {
+        worker.ready = true;
+        this.#dispatch();
+      },
+      onBroken: (error: unknown) => this.#break(error),
+      onSpoilt: (error: unknown) => this.#discard(worker, error),
+    };
+    const shared = this.#bell &&
+      new SharedChannel(events, this.#bell, travel.sizes);
+    const channel = shared ?? new PlainChannel(events);
+    const worker: Worker = {
+      name: `${name}-${this.#number++}`,
+      child: undefined!,
+      channel,
+      ready: false,
+      left: maxTasksPerChild,
+    };
+    const child = new Child({
+      name: worker.name,
+      job: { kind: "server", initializer, lane: shared?.memory },
+      permissions,
+      workerUrl,
+      onExit: (code, error) => this.#onExit(worker, code, error),
+      onGone: () => this.#ended.delete(child),
+    });
+    (worker as { child: Child }).child = child;
+    child.unref();
+    channel.open(child.port);
+    this.#workers.add(worker);
+  }
+
+  /** Makes a worker in the place of one that died. */
+  #respawn(): void {
+    if (this.#state !== "over") this.#respawned++;
+    this.#renew();
+  }
+
+  /** Makes a worker in the place of another. */
+  #renew(): void {
+    if (this.#state === "over") return;
+    try {
+      this.#spawn();
+    } catch (error) {
+      this.#break(error);
+    }
+  }
+
+  /** The worker ended by itself. */
+  async #onExit(worker: Worker, code: number, cause: unknown): Promise<void> {
+    worker.left = -Infinity; // it takes no more
+    await worker.channel.settled();
+    if (!this.#workers.has(worker)) return;
+    const exit = (call: Call) =>
+      new WorkerExitError(
+        `Cannot finish ${nameOf(call.request.fn)} as its worker ` +
+          `"${worker.name}" ended with exit code ${code}`,
+        code,
+        cause === undefined ? {} : { cause },
+      );
+    if (!worker.ready && worker.channel.begun() === undefined) {
+      // Another one would fare no better.
+      return this.#break(
+        new WorkerExitError(
+          `Cannot start worker "${worker.name}" as it ended with exit code ` +
+            `${code} before it was ready` +
+            (cause instanceof Error ? `: ${cause.message}` : ""),
+          code,
+          cause === undefined ? {} : { cause },
+        ),
+      );
+    }
+    this.#workers.delete(worker);
+    if (this.#hot === worker) this.#hot = undefined;
+    const calls = this.#takeBack(worker);
+    // What is left had begun, or its buffers went down with the worker.
+    const lost = worker.channel.abandon();
+    this.#queue.unshift(calls);
+    this.#respawn();
+    for (const call of lost) {
+      this.#settle(call, { ok: false, error: exit(call) });
+    }
+    this.#dispatch();
+    this.#openIfGone();
+  }
+
+  /** Stops a worker that runs a call which nobody waits for any more. */
+  #stop(worker: Worker, call: Call): void {
+    const { deadline = Infinity } = call.request;
+    if (stopsBusyThreads || Date.now() < deadline - 20) {
+      return this.#replace(worker, call);
+    }
+    // The watchdog in the worker ends it about now, unless it is past an
+    // `await`. What has just been claimed gets a moment to come under watch.
+    const { channel } = worker;
+    const after = (milliseconds: number, then: () => void) => {
+      const timer = timers.setTimeout(() => {
+        if (this.#workers.has(worker) && channel.begun() === call) then();
+      }, milliseconds) as unknown as { unref?(): void };
+      timer.unref?.();
+    };
+    after(CLAIM_GRACE_MS, () => {
+      if (!channel.guarded) this.#replace(worker, call);
+      else after(WATCHDOG_GRACE_MS, () => this.#replace(worker, call));
+    });
+  }
+
+  /** Ends a worker that runs a call, unless it has gone on to another. */
+  #replace(worker: Worker, call: Call, patience = PATIENCE): void {
+    const { channel } = worker;
+    this.#sending = false;
+    this.#queue.unshift(this.#takeBack(worker));
+    // It can claim no more, so after what it has answered was read, only what
+    // it runs is left.
+    channel.drain();
+    this.#sending = true;
+    if (this.#workers.has(worker) && channel.begun() === call) {
+      if (channel.inFlight > 1 && patience > 0) {
+        // Messages with others' answers are on their way.
+        void channel.settled().then(() =>
+          this.#replace(worker, call, patience - 1)
+        );
+      } else {
+        this.#end(worker);
+        this.#respawn();
+      }
+    }
+    this.#dispatch();
+  }
+
+  /** Ends a worker in which a task has broken something. */
+  #discard(worker: Worker, cause: unknown): void {
+    if (!this.#workers.has(worker)) return;
+    this.#queue.unshift(this.#takeBack(worker));
+    this.#end(worker, cause);
+    this.#respawn();
+    this.#dispatch();
+  }
+
+  /** Ends a worker; the calls that it has begun end with it. */
+  #end(worker: Worker, cause?: unknown): void {
+    this.#workers.delete(worker);
+    if (this.#hot === worker) this.#hot = undefined;
+    this.#ended.set(worker.child, worker.channel.begun() !== undefined);
+    worker.child.terminate();
+    for (const call of worker.channel.abandon()) {
+      this.#settle(call, {
+        ok: false,
+        error: new WorkerExitError(
+          `Cannot finish ${nameOf(call.request.fn)} as its worker ` +
+            `"${worker.name}" was stopped` +
+            (cause === undefined
+              ? ""
+              : `: a task in it has changed what the worker relies on, or its ` +
+                `memory (${(cause as Error).message})`),
+          -15,
+          cause === undefined ? {} : { cause },
+        ),
+      });
+    }
+    this.#openIfGone();
+  }
+
+  #openIfGone(): void {
+    if (this.#state === "over" && this.#workers.size === 0) this.#gone.open();
+  }
+
+  /** No worker can be made: every call fails, now and later. */
+  #break(error: unknown): void {
+    this.#failure ??= { error };
+    this.#rejectAll(error);
+    for (const worker of [...this.#workers]) this.#end(worker);
+  }
+
+  #rejectAll(error: unknown): void {
+    const calls = this.#queue.clear();
+    for (const worker of this.#workers) calls.push(...worker.channel.abandon());
+    for (const call of calls) this.#settle(call, { ok: false, error });
+  }
+}

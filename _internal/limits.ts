@@ -1,0 +1,80 @@
+/**
+ * What a caller sets a call: a time and a signal.
+ *
+ * @module
+ */
+
+import { timeoutError } from "./check.ts";
+import { reportUncaught, timers } from "./runtime.ts";
+
+/** A time and a signal, checked. */
+export interface Limits {
+  /** Milliseconds. */
+  timeout: number;
+  /** Ends the call early. */
+  signal: AbortSignal | undefined;
+}
+
+/**
+ * Watches limits.
+ *
+ * @param limits The limits.
+ * @param action What is limited, as in `run function "f"`.
+ * @param give Is given the error when one is reached.
+ * @returns Stops watching, and leaves nothing behind.
+ */
+export function watchLimits(
+  limits: Limits,
+  action: () => string,
+  give: (error: unknown) => void,
+): () => void {
+  const { timeout, signal } = limits;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const abort = () => give(signal!.reason);
+  if (timeout !== Infinity) {
+    timer = timers.setTimeout(
+      () => give(timeoutError(action(), timeout)),
+      timeout,
+    );
+  }
+  signal?.addEventListener("abort", abort, { once: true });
+  return () => {
+    if (timer !== undefined) timers.clearTimeout(timer);
+    signal?.removeEventListener("abort", abort);
+  };
+}
+
+/**
+ * Tells whether limits are reached before anything has begun.
+ *
+ * @param limits The limits.
+ * @param action What is limited.
+ * @returns The error in a box, or `undefined`.
+ */
+export function reachedAtOnce(
+  limits: Limits,
+  action: () => string,
+): { error: unknown } | undefined {
+  if (limits.signal?.aborted) return { error: limits.signal.reason };
+  if (limits.timeout === 0) return { error: timeoutError(action(), 0) };
+  return undefined;
+}
+
+/**
+ * Calls a callback of the user's; what it throws is an uncaught error and
+ * disturbs nobody here.
+ *
+ * @param callback The callback, if there is one.
+ * @param argument What it is given.
+ */
+export function callBack<T>(
+  callback: ((argument: T) => unknown) | undefined,
+  argument: T,
+): void {
+  if (callback === undefined) return;
+  try {
+    callback(argument);
+  } catch (error) {
+    reportUncaught(error);
+  }
+}

@@ -1,0 +1,158 @@
+/**
+ * Runs calls in this thread, a few at a time.
+ *
+ * @module
+ */
+
+import {
+  type Call,
+  CallState,
+  type Executor,
+  type ExecutorStats,
+  type Outcome,
+  Queue,
+} from "./call.ts";
+import type { AnyFunction } from "./callable.ts";
+import { Latch } from "./latch.ts";
+import { hold, release } from "./runtime.ts";
+import { runCall } from "./run_call.ts";
+
+/** What runs once before all calls. */
+export interface Initializer {
+  /** The function. */
+  fn: AnyFunction;
+  /** Its arguments. */
+  args: readonly unknown[];
+}
+
+/** The executor of a thread pool. */
+export class LocalExecutor implements Executor {
+  readonly #places: number;
+  readonly #queue = new Queue<Call>();
+  readonly #running = new Set<Call>();
+  /** Places that calls hold which were given up and still run. */
+  #stuck = 0;
+  readonly #gone = new Latch<void>();
+  #failure: { error: unknown } | undefined;
+  #ready: boolean;
+  #closing = false;
+  #completed = 0;
+  #failed = 0;
+
+  /**
+   * @param places How many calls may run at once.
+   * @param initializer What runs before the first.
+   */
+  constructor(places: number, initializer?: Initializer) {
+    this.#places = places;
+    this.#ready = initializer === undefined;
+    if (initializer === undefined) return;
+    Promise.resolve()
+      .then(() => initializer.fn(...initializer.args))
+      .then(() => {}, (error) => {
+        this.#failure = { error };
+      }).then(() => {
+        this.#ready = true;
+        this.#next();
+      });
+  }
+
+  submit(call: Call): void {
+    this.#queue.push(call);
+    hold();
+    this.#next();
+  }
+
+  giveUp(calls: ReadonlySet<Call>, stop: boolean): void {
+    let ended = this.#queue.remove(calls).length;
+    for (const call of calls) {
+      if (!stop) continue;
+      this.#failed++;
+      // What runs cannot be stopped, and keeps its place.
+      if (this.#running.delete(call)) {
+        this.#stuck++;
+        ended++;
+      }
+    }
+    while (ended-- > 0) this.#ended();
+  }
+
+  close(): void {
+    this.#closing = true;
+    this.#openIfGone();
+  }
+
+  terminate(error: unknown): void {
+    this.#closing = true;
+    this.#failure ??= { error };
+    for (const call of [...this.#running, ...this.#queue.clear()]) {
+      if (this.#running.delete(call)) this.#stuck++;
+      this.#failed++;
+      call.settle({ ok: false, error });
+      release();
+    }
+    this.#gone.open();
+  }
+
+  async join(): Promise<void> {
+    await this.#gone.wait({ timeout: Infinity });
+  }
+
+  stats(): ExecutorStats {
+    return {
+      busy: this.#running.size + this.#stuck,
+      queued: this.#queue.length,
+      completed: this.#completed,
+      failed: this.#failed,
+      respawned: 0,
+      abandoned: 0,
+    };
+  }
+
+  #next(): void {
+    if (!this.#ready) return;
+    while (this.#running.size + this.#stuck < this.#places) {
+      const call = this.#queue.shift();
+      if (call === undefined) return;
+      if (this.#failure) {
+        this.#failed++;
+        call.settle({ ok: false, error: this.#failure.error });
+        this.#ended();
+        continue;
+      }
+      this.#running.add(call);
+      call.state = CallState.Sent;
+      const { kind, fn, payload } = call.request;
+      // Later, as in a worker: never before submit() has returned.
+      Promise.resolve().then(() =>
+        this.#running.has(call) ? runCall(kind, fn, payload) : DROPPED
+      ).then((outcome) => this.#answer(call, outcome));
+    }
+  }
+
+  #answer(call: Call, outcome: Outcome): void {
+    if (this.#running.delete(call)) {
+      if (outcome.ok) this.#completed++;
+      else this.#failed++;
+      call.settle(outcome);
+      this.#ended();
+    } else {
+      this.#stuck--; // given up before
+    }
+    this.#next();
+  }
+
+  #ended(): void {
+    release();
+    this.#openIfGone();
+  }
+
+  #openIfGone(): void {
+    if (this.#closing && this.#queue.length + this.#running.size === 0) {
+      this.#gone.open();
+    }
+  }
+}
+
+/** For a call that was given up before it began. */
+const DROPPED: Outcome = { ok: false, error: undefined };

@@ -1,0 +1,145 @@
+/**
+ * What `map` and `starmap` ask of an executor: chunks, order, progress.
+ *
+ * @module
+ */
+
+import { Call, type Host, type Outcome } from "./call.ts";
+import { type AnyFunction, nameOf } from "./callable.ts";
+import {
+  chunkSizeFor,
+  Input,
+  isThenable,
+  type Items,
+  knownLength,
+} from "./chunks.ts";
+import { callBack, type Limits, reachedAtOnce, watchLimits } from "./limits.ts";
+
+/** What is to be mapped, and how. */
+export interface MapRequest {
+  kind: "map" | "starmap";
+  fn: AnyFunction;
+  items: Items;
+  chunkSize: number | undefined;
+  transferResult: boolean | undefined;
+  limits: Limits;
+  onProgress:
+    | ((progress: { done: number; total: number | undefined }) => unknown)
+    | undefined;
+}
+
+/**
+ * Maps a function over all items.
+ *
+ * @param host The pool.
+ * @param request What to map.
+ * @returns The results in the order of the input.
+ */
+export function mapAll(
+  { executor, processes, read }: Host,
+  request: MapRequest,
+): Promise<unknown[]> {
+  const { kind, fn, limits, transferResult } = request;
+  const action = () => `${kind} ${nameOf(fn)}`;
+  return new Promise((resolve, reject) => {
+    const none = reachedAtOnce(limits, action);
+    if (none) return reject(none.error);
+
+    const results: ArrayLike<unknown>[] = [];
+    const open = new Set<Call>();
+    let total: number | undefined;
+    let done = 0;
+    let reading = true;
+    let over = false;
+    const deadline = limits.timeout === Infinity
+      ? undefined
+      : Date.now() + limits.timeout;
+
+    const end = (error?: { error: unknown }, stop = false) => {
+      if (over) return;
+      over = true;
+      unwatch();
+      stopReading();
+      if (open.size > 0) executor.giveUp(open, stop);
+      if (error) reject(error.error);
+      else resolve(joined(results));
+    };
+    const unwatch = watchLimits(
+      limits,
+      action,
+      (error) => end({ error }, true),
+    );
+    const submit = (payload: unknown[]) => {
+      const at = results.push([]) - 1;
+      const call = new Call(
+        { kind, fn, payload, deadline, transferResult },
+        (outcome: Outcome) => {
+          open.delete(call);
+          if (over) return;
+          if (!outcome.ok) return end({ error: outcome.error });
+          results[at] = outcome.value as ArrayLike<unknown>;
+          done += payload.length;
+          callBack(request.onProgress, { done, total });
+          if (!reading && open.size === 0) end();
+        },
+      );
+      open.add(call);
+      executor.submit(call);
+    };
+    const finishReading = () => {
+      reading = false;
+      if (open.size === 0) end();
+    };
+
+    let stopReading = () => {};
+    const readSlowly = async (items: Items, size: number) => {
+      const input = new Input(items);
+      const allRead = read((error) => end({ error }));
+      stopReading = () => {
+        allRead();
+        input.close();
+      };
+      try {
+        let chunk: unknown[];
+        do {
+          chunk = await input.take(size);
+          if (over) return;
+          if (chunk.length > 0) submit(chunk);
+        } while (chunk.length === size);
+        allRead();
+        finishReading();
+      } catch (error) {
+        end({ error });
+      }
+    };
+
+    const items: Items = Object(request.items); // a string is iterable too
+    try {
+      total = knownLength(items);
+      if (Symbol.asyncIterator in items) {
+        return void readSlowly(items, request.chunkSize ?? 1);
+      }
+      const all = Array.isArray(items) ? items : [...items];
+      const size = request.chunkSize ?? chunkSizeFor(all.length, processes);
+      if (all.some(isThenable)) return void readSlowly(all, size);
+      for (let at = 0; at < all.length && !over; at += size) {
+        submit(all.slice(at, at + size));
+      }
+      finishReading();
+    } catch (error) {
+      end({ error });
+    }
+  });
+}
+
+/** All results in one array. */
+function joined(chunks: readonly ArrayLike<unknown>[]): unknown[] {
+  let length = 0;
+  for (const chunk of chunks) length += chunk.length;
+  const all = new Array(length);
+  let at = 0;
+  for (const chunk of chunks) {
+    for (let i = 0; i < chunk.length; i++) all[at++] = chunk[i];
+  }
+  return all;
+}

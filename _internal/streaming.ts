@@ -1,0 +1,365 @@
+/**
+ * What `imap` and `imapUnordered` ask of an executor: a bounded look-ahead,
+ * order, and an end at any time.
+ *
+ * @module
+ */
+
+import { Call, type Host, type Outcome } from "./call.ts";
+import { type AnyFunction, nameOf } from "./callable.ts";
+import {
+  closeSource,
+  isThenable,
+  type Items,
+  knownLength,
+  readAhead,
+} from "./chunks.ts";
+import { callBack, type Limits, watchLimits } from "./limits.ts";
+import { timeoutError } from "./check.ts";
+
+/** What is to be streamed, and how. */
+export interface StreamRequest {
+  ordered: boolean;
+  fn: AnyFunction;
+  items: Items;
+  chunkSize: number;
+  transferResult: boolean | undefined;
+  limits: Limits;
+  onProgress:
+    | ((progress: { done: number; total: number | undefined }) => unknown)
+    | undefined;
+}
+
+/** How a chunk ended. */
+type StreamOutcome =
+  | { ok: true; value: ArrayLike<unknown> }
+  | Exclude<Outcome, { ok: true }>;
+
+/** A consumer that waits for a result. */
+interface Taker {
+  resolve(result: IteratorResult<unknown, undefined>): void;
+  reject(error: unknown): void;
+  unwatch(): void;
+}
+
+const DONE: IteratorReturnResult<undefined> = { done: true, value: undefined };
+
+/** The iterator that `imap` returns. */
+export class Stream implements AsyncIterableIterator<unknown> {
+  readonly #host: Host;
+  readonly #request: StreamRequest;
+  readonly #ahead: number;
+  #source: Iterator<unknown> | AsyncIterator<unknown> | undefined;
+  #sourceIsAsync = false;
+  #reading = false;
+  #sourceEnd: { error?: { error: unknown } } | undefined;
+  /** Whether the source is to be told when nobody reads on. */
+  #sourceOpen = false;
+  /** Whether the source runs, and what ends the stream was called by it. */
+  #calling = false;
+  /** Tells the pool that no more chunks will come. */
+  #allRead = () => {};
+  #total: number | undefined;
+  /** Items read, items whose chunk is done, and items given to the consumer. */
+  #read = 0;
+  #done = 0;
+  #given = 0;
+  #chunk: unknown[] = [];
+  readonly #open = new Set<Call>();
+  /** Outcomes of chunks; in order, with holes, if the stream is ordered. */
+  readonly #outcomes = new Map<number, StreamOutcome>();
+  #nextOutcome = 0;
+  #submitted = 0;
+  /** The chunks that run, if the stream is not ordered. */
+  readonly #running = new Set<number>();
+  /** A failure that comes after what runs before it, likewise. */
+  #late: { index: number; outcome: StreamOutcome } | undefined;
+  #finished = 0;
+  /** Results of the chunk that is being given. */
+  #results: ArrayLike<unknown> = [];
+  #nextResult = 0;
+  /** Comes after {@linkcode Stream.#results}. */
+  #failure: { error: unknown } | undefined;
+  /** An error that the stream ended with when nobody waited. */
+  #owed: { error: unknown } | undefined;
+  readonly #takers: Taker[] = [];
+  #state: "new" | "running" | "over" = "new";
+  readonly #abort = () => this.#fail(this.#request.limits.signal!.reason, true);
+
+  /**
+   * @param host The pool.
+   * @param request What to stream.
+   */
+  constructor(host: Host, request: StreamRequest) {
+    this.#host = host;
+    this.#request = request;
+    this.#ahead = readAhead(request.chunkSize, host.processes);
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  next(): Promise<IteratorResult<unknown, undefined>> {
+    return new Promise((resolve, reject) => {
+      const { limits } = this.#request;
+      if (this.#state === "new") {
+        try {
+          limits.signal?.throwIfAborted();
+          this.#allRead = this.#host.read((error) => this.#fail(error, false));
+        } catch (error) {
+          this.#state = "over";
+          return reject(error);
+        }
+        this.#state = "running";
+        limits.signal?.addEventListener("abort", this.#abort, { once: true });
+        try {
+          this.#start();
+        } catch (error) {
+          this.#endSource({ error });
+        }
+      }
+      if (this.#state === "over") {
+        const owed = this.#owed;
+        this.#owed = undefined;
+        return owed ? reject(owed.error) : resolve(DONE);
+      }
+      const taker: Taker = { resolve, reject, unwatch: () => {} };
+      this.#takers.push(taker);
+      this.#step();
+      if (!this.#takers.includes(taker)) return;
+      const action = () => `get the next result of ${nameOf(this.#request.fn)}`;
+      if (limits.timeout === 0) {
+        this.#fail(timeoutError(action(), 0), true);
+      } else if (limits.timeout !== Infinity) {
+        taker.unwatch = watchLimits(
+          { timeout: limits.timeout, signal: undefined },
+          action,
+          (error) => this.#fail(error, true),
+        );
+      }
+    });
+  }
+
+  return(): Promise<IteratorResult<unknown, undefined>> {
+    this.#end(false);
+    return Promise.resolve(DONE);
+  }
+
+  #start(): void {
+    const items: Items = Object(this.#request.items); // a string is iterable too
+    this.#total = knownLength(items);
+    this.#sourceIsAsync = Symbol.asyncIterator in items;
+    this.#source = Symbol.asyncIterator in items
+      ? items[Symbol.asyncIterator]()
+      : items[Symbol.iterator]();
+    this.#sourceOpen = true;
+  }
+
+  /** Does whatever can be done now. */
+  #step(): void {
+    this.#readOn();
+    this.#give();
+  }
+
+  /** Reads until it is far enough ahead, or has to wait. */
+  #readOn(): void {
+    const { chunkSize } = this.#request;
+    while (
+      this.#state === "running" && !this.#reading && !this.#sourceEnd &&
+      (this.#chunk.length > 0 ||
+        this.#read + chunkSize <= this.#given + this.#ahead)
+    ) {
+      try {
+        this.#calling = true;
+        const result = this.#source!.next();
+        this.#calling = false;
+        if (this.#state !== "running") return this.#closeSource();
+        if (this.#sourceIsAsync || isThenable(result)) {
+          this.#await(
+            result as Promise<IteratorResult<unknown>>,
+            (result) => this.#take(result),
+            () => this.#sourceOpen = false,
+          );
+        } else this.#take(result as IteratorResult<unknown>);
+      } catch (error) {
+        this.#calling = false;
+        this.#sourceOpen = false;
+        this.#endSource({ error });
+      }
+    }
+  }
+
+  #await<T>(
+    promise: PromiseLike<T>,
+    then: (value: T) => void,
+    onError?: () => void,
+  ): void {
+    this.#reading = true;
+    const end = (error: unknown) => {
+      this.#reading = false;
+      onError?.();
+      this.#endSource({ error });
+      this.#step();
+    };
+    promise.then((value) => {
+      this.#reading = false;
+      try {
+        then(value);
+      } catch (error) {
+        return end(error);
+      }
+      this.#step();
+    }, end);
+  }
+
+  #take(result: IteratorResult<unknown>): void {
+    if (result.done) {
+      this.#sourceOpen = false;
+      this.#endSource();
+    } else if (isThenable(result.value)) {
+      this.#await(result.value, (item) => this.#add(item));
+    } else this.#add(result.value);
+  }
+
+  #add(item: unknown): void {
+    if (this.#state !== "running" || this.#sourceEnd) return;
+    this.#read++;
+    this.#chunk.push(item);
+    if (this.#chunk.length === this.#request.chunkSize) this.#submit();
+  }
+
+  /** Nothing more is read, and what was read is submitted. */
+  #endSource(error?: { error: unknown }): void {
+    if (this.#state !== "running" || this.#sourceEnd) return;
+    this.#sourceEnd = error ? { error } : {};
+    if (this.#chunk.length > 0) this.#submit();
+    this.#closeSource();
+    this.#allRead();
+  }
+
+  #submit(): void {
+    const payload = this.#chunk;
+    this.#chunk = [];
+    const index = this.#submitted++;
+    this.#running.add(index);
+    this.#run(payload, (outcome) => {
+      if (outcome.ok || !outcome.unsent) return this.#keep(index, outcome);
+      // The items before the one that could not be sent come first.
+      const { error } = outcome;
+      this.#run(payload.slice(0, outcome.unsent), (outcome) =>
+        this.#keep(
+          index,
+          outcome.ok ? { ok: false, error, before: outcome.value } : outcome,
+        ));
+    });
+  }
+
+  #run(payload: unknown[], then: (outcome: StreamOutcome) => void): void {
+    const { fn, transferResult } = this.#request;
+    const call = new Call(
+      { kind: "map", fn, payload, transferResult },
+      (outcome) => {
+        this.#open.delete(call);
+        if (this.#state === "running") then(outcome as StreamOutcome);
+      },
+    );
+    this.#open.add(call);
+    this.#host.executor.submit(call);
+  }
+
+  #keep(index: number, outcome: StreamOutcome): void {
+    const { ordered, onProgress } = this.#request;
+    if (ordered) this.#outcomes.set(index, outcome);
+    else this.#keepUnordered(index, outcome);
+    if (outcome.ok) {
+      this.#done += outcome.value.length;
+      callBack(onProgress, { done: this.#done, total: this.#total });
+    } else {
+      // Nothing after it will be given.
+      this.#chunk = [];
+      this.#endSource();
+    }
+    this.#step();
+  }
+
+  #keepUnordered(index: number, outcome: StreamOutcome): void {
+    this.#running.delete(index);
+    if (outcome.ok) this.#outcomes.set(this.#finished++, outcome);
+    else if (!this.#late || index < this.#late.index) {
+      this.#late = { index, outcome };
+    }
+    const late = this.#late;
+    if (late === undefined) return;
+    for (const index of this.#running) if (index < late.index) return;
+    this.#outcomes.set(this.#finished, late.outcome);
+  }
+
+  /** Gives results to those who wait for them. */
+  #give(): void {
+    while (this.#takers.length > 0 && this.#state === "running") {
+      if (this.#nextResult < this.#results.length) {
+        this.#given++;
+        const value = this.#results[this.#nextResult++];
+        const taker = this.#takers.shift()!;
+        taker.unwatch();
+        taker.resolve({ done: false, value });
+        this.#readOn();
+        continue;
+      }
+      if (this.#failure) return this.#fail(this.#failure.error, false);
+      const outcome = this.#outcomes.get(this.#nextOutcome);
+      if (outcome !== undefined) {
+        this.#outcomes.delete(this.#nextOutcome++);
+        this.#nextResult = 0;
+        if (outcome.ok) this.#results = outcome.value;
+        else {
+          this.#results = outcome.before ?? [];
+          this.#failure = { error: outcome.error };
+        }
+        continue;
+      }
+      if (!this.#sourceEnd || this.#nextOutcome < this.#submitted) return;
+      const { error } = this.#sourceEnd;
+      if (error) return this.#fail(error.error, false);
+      return this.#end(false);
+    }
+  }
+
+  /** Ends with an error for the first who waits. */
+  #fail(error: unknown, stop: boolean): void {
+    if (this.#state !== "running") return;
+    const taker = this.#takers.shift();
+    if (taker === undefined) {
+      this.#owed = { error }; // nobody waits: the next who comes is told
+    } else {
+      taker.unwatch();
+      taker.reject(error);
+    }
+    this.#end(stop);
+  }
+
+  #drop(stop: boolean): void {
+    if (this.#open.size > 0) this.#host.executor.giveUp(this.#open, stop);
+    this.#open.clear();
+  }
+
+  #end(stop: boolean): void {
+    if (this.#state === "over") return;
+    this.#state = "over";
+    this.#request.limits.signal?.removeEventListener("abort", this.#abort);
+    this.#drop(stop);
+    for (const taker of this.#takers.splice(0)) {
+      taker.unwatch();
+      taker.resolve(DONE);
+    }
+    this.#closeSource();
+    this.#allRead();
+  }
+
+  #closeSource(): void {
+    if (!this.#sourceOpen || this.#calling) return;
+    this.#sourceOpen = false;
+    closeSource(this.#source!);
+  }
+}

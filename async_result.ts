@@ -1,0 +1,175 @@
+/**
+ * The result of a call that is under way.
+ *
+ * @module
+ */
+
+import { checkTimeout, timeoutError } from "./_internal/check.ts";
+import { Latch } from "./_internal/latch.ts";
+import { realm } from "./_internal/realm.ts";
+
+/** Options of {@linkcode AsyncResult.get} and {@linkcode AsyncResult.wait}. */
+export interface AsyncResultWaitOptions {
+  /**
+   * Milliseconds after which the wait gives up; `0` polls once. The call goes
+   * on.
+   *
+   * @default {Infinity}
+   */
+  timeout?: number;
+}
+
+/**
+ * The result of a call that is under way, as `multiprocessing.pool.AsyncResult`
+ * of Python. It can be awaited. A failure that nobody looks at is no unhandled
+ * rejection.
+ *
+ * @example Usage
+ * ```ts
+ * import { ThreadPool } from "@multi/processing";
+ * import { assert, assertEquals } from "@std/assert";
+ *
+ * await using pool = new ThreadPool(1);
+ * const result = pool.applyAsync((n: number) => n * 2, [21]);
+ * assertEquals(await result, 42);
+ * assert(result.successful());
+ * ```
+ *
+ * @typeParam T The result's type.
+ */
+export class AsyncResult<T> implements PromiseLike<T> {
+  readonly #promise: Promise<T>;
+  readonly #settled = new Latch<boolean>();
+  #state: boolean | undefined;
+
+  /**
+   * Made by pools.
+   *
+   * @param promise What the call gives.
+   */
+  constructor(promise: Promise<T>) {
+    this.#promise = promise;
+    const settle = (ok: boolean) => {
+      this.#state = ok;
+      this.#settled.open(ok);
+    };
+    promise.then(() => settle(true), () => settle(false));
+    realm.unsendable.set(this, "an AsyncResult");
+  }
+
+  /**
+   * Makes `await` work.
+   *
+   * @example Usage
+   * ```ts
+   * import { ThreadPool } from "@multi/processing";
+   * import { assertEquals } from "@std/assert";
+   *
+   * await using pool = new ThreadPool(1);
+   * assertEquals(await pool.applyAsync(() => 1).then((n) => n + 1), 2);
+   * ```
+   *
+   * @typeParam A What `onFulfilled` returns.
+   * @typeParam B What `onRejected` returns.
+   * @param onFulfilled Is given the value.
+   * @param onRejected Is given the error.
+   * @returns A promise of what they return.
+   */
+  then<A = T, B = never>(
+    onFulfilled?: ((value: T) => A | PromiseLike<A>) | null,
+    onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null,
+  ): Promise<A | B> {
+    return this.#promise.then(onFulfilled, onRejected);
+  }
+
+  /**
+   * Waits for the value.
+   *
+   * @example Usage
+   * ```ts
+   * import { ThreadPool } from "@multi/processing";
+   * import { assertEquals } from "@std/assert";
+   *
+   * await using pool = new ThreadPool(1);
+   * assertEquals(await pool.applyAsync(() => 1).get({ timeout: 1000 }), 1);
+   * ```
+   *
+   * @param options How long to wait.
+   * @returns The value.
+   * @throws {DOMException} A `TimeoutError` if the time runs out.
+   * @throws {RangeError} If `options.timeout` is negative or `NaN`.
+   * @throws What the call failed with.
+   */
+  async get(options: AsyncResultWaitOptions = {}): Promise<T> {
+    if (!await this.wait(options)) {
+      throw timeoutError("get result", options.timeout!);
+    }
+    return await this.#promise;
+  }
+
+  /**
+   * Waits until the call has ended, in whatever way.
+   *
+   * @example Usage
+   * ```ts
+   * import { ThreadPool } from "@multi/processing";
+   * import { assert } from "@std/assert";
+   *
+   * await using pool = new ThreadPool(1);
+   * assert(await pool.applyAsync(() => 1).wait());
+   * ```
+   *
+   * @param options How long to wait.
+   * @returns `true` once it has ended, `false` if the time ran out.
+   * @throws {RangeError} If `options.timeout` is negative or `NaN`.
+   */
+  async wait(options: AsyncResultWaitOptions = {}): Promise<boolean> {
+    const timeout = checkTimeout(options.timeout, "wait for result");
+    return await this.#settled.wait({ timeout }) !== undefined;
+  }
+
+  /**
+   * Tells whether the call has ended.
+   *
+   * @example Usage
+   * ```ts
+   * import { ThreadPool } from "@multi/processing";
+   * import { assertFalse } from "@std/assert";
+   *
+   * await using pool = new ThreadPool(1);
+   * assertFalse(pool.applyAsync(() => 1).ready());
+   * ```
+   *
+   * @returns Whether it has.
+   */
+  ready(): boolean {
+    return this.#state !== undefined;
+  }
+
+  /**
+   * Tells whether the call has succeeded.
+   *
+   * @example Usage
+   * ```ts
+   * import { ThreadPool } from "@multi/processing";
+   * import { assert } from "@std/assert";
+   *
+   * await using pool = new ThreadPool(1);
+   * const result = pool.applyAsync(() => 1);
+   * await result.wait();
+   * assert(result.successful());
+   * ```
+   *
+   * @returns Whether it has.
+   * @throws {Error} If the call has not ended.
+   */
+  successful(): boolean {
+    if (this.#state === undefined) {
+      throw new Error(
+        "Cannot tell whether the call was successful as it has not ended: " +
+          "await wait() first",
+      );
+    }
+    return this.#state;
+  }
+}

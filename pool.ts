@@ -1,0 +1,891 @@
+/**
+ * Pools of workers and of places.
+ *
+ * @module
+ */
+
+import {
+  Call,
+  type CallRequest,
+  type Executor,
+  type Host,
+  type Outcome,
+} from "./_internal/call.ts";
+import { type AnyFunction, describe, nameOf } from "./_internal/callable.ts";
+import {
+  checkCount,
+  checkFunction,
+  checkTimeout,
+  checkWorkerUrl,
+} from "./_internal/check.ts";
+import { encode } from "./_internal/codec.ts";
+import { Dispatcher } from "./_internal/dispatcher.ts";
+import { PoolClosedError, WorkerExitError } from "./_internal/errors.ts";
+import {
+  callBack,
+  type Limits,
+  reachedAtOnce,
+  watchLimits,
+} from "./_internal/limits.ts";
+import { LocalExecutor } from "./_internal/local.ts";
+import { mapAll } from "./_internal/mapping.ts";
+import { Counter, nextNumber, realm } from "./_internal/realm.ts";
+import { checkPermissions, cores } from "./_internal/runtime.ts";
+import { Stream } from "./_internal/streaming.ts";
+import { AsyncResult } from "./async_result.ts";
+
+export { AsyncResult, PoolClosedError, WorkerExitError };
+
+/** What limits every kind of call. */
+export interface CallLimits {
+  /**
+   * Milliseconds from the submission after which the call is given up; for
+   * `imap` and `imapUnordered` from each `next()`.
+   *
+   * @default {Infinity}
+   */
+  timeout?: number;
+  /** Gives the call up. */
+  signal?: AbortSignal;
+}
+
+/** Options of {@linkcode Pool.apply}. */
+export interface ApplyOptions extends CallLimits {
+  /** What goes to the worker instead of being copied. */
+  transfer?: Transferable[];
+  /**
+   * Whether buffers in the result come back instead of being copied.
+   *
+   * @default {false}
+   */
+  transferResult?: boolean;
+}
+
+/** Options of {@linkcode Pool.applyAsync}. */
+export interface ApplyAsyncOptions<R> extends ApplyOptions {
+  /** Is given the result, once. */
+  callback?: (result: R) => unknown;
+  /** Is given the error, once. */
+  errorCallback?: (error: unknown) => unknown;
+}
+
+/** How far a call over many items has come. */
+export interface Progress {
+  /** Items that are done. */
+  done: number;
+  /** Items in all; `undefined` when the input does not tell. */
+  total: number | undefined;
+}
+
+/** Options of {@linkcode Pool.map}, {@linkcode Pool.starmap} and {@linkcode Pool.imap}. */
+export interface MapOptions extends CallLimits {
+  /**
+   * Items that go to a worker together.
+   *
+   * @default About four chunks a process; 1 for `imap` and `imapUnordered`, and
+   * for an input of unknown length.
+   */
+  chunkSize?: number;
+  /**
+   * Whether buffers in the results come back instead of being copied.
+   *
+   * @default {false}
+   */
+  transferResult?: boolean;
+  /** Is told after each chunk how far the call has come. */
+  onProgress?: (progress: Progress) => unknown;
+}
+
+/** Options of {@linkcode Pool.mapAsync} and {@linkcode Pool.starmapAsync}. */
+export interface MapAsyncOptions<R> extends MapOptions {
+  /** Is given the results, once. */
+  callback?: (results: R[]) => unknown;
+  /** Is given the error, once. */
+  errorCallback?: (error: unknown) => unknown;
+}
+
+/** Numbers about a pool. A task is an `apply` call or a chunk. */
+export interface PoolStats {
+  /** How many tasks may run at once. */
+  processes: number;
+  /** Tasks that run. */
+  busy: number;
+  /** Tasks that wait. */
+  queued: number;
+  /** Tasks that succeeded. */
+  completed: number;
+  /** Tasks that failed. */
+  failed: number;
+  /** Workers that died, or had to be stopped, and were replaced. */
+  respawned: number;
+  /** Threads that could not be stopped and may still run (Deno). */
+  abandoned: number;
+}
+
+/** Options of {@linkcode ThreadPool}. */
+export interface ThreadPoolOptions<A extends unknown[] = unknown[]> {
+  /** Runs once before the first task; in a `ProcessPool` once in each worker. */
+  initializer?: (...args: A) => unknown;
+  /**
+   * The arguments of the initializer.
+   *
+   * @default {[]}
+   */
+  initargs?: A;
+}
+
+/** Options of {@linkcode ProcessPool}. */
+export interface ProcessPoolOptions<A extends unknown[] = unknown[]>
+  extends ThreadPoolOptions<A> {
+  /**
+   * After how many tasks a worker is replaced by a new one.
+   *
+   * @default {Infinity}
+   */
+  maxTasksPerChild?: number;
+  /**
+   * What the workers may do: on Deno, with `--unstable-worker-options`.
+   *
+   * @default What this thread may do.
+   */
+  permissions?: Deno.PermissionOptions;
+  /**
+   * The URL of a file that runs the worker's program, to start from instead of
+   * text: for pages whose Content Security Policy forbids workers from `blob:`
+   * URLs. `@multi/processing/worker` is such a file.
+   *
+   * @default The one that this thread was started from, if any.
+   */
+  workerUrl?: string | URL;
+  /**
+   * What the workers' names begin with.
+   *
+   * @default `ProcessPool-N`
+   */
+  name?: string;
+}
+
+/** An input: its items, or promises of them. */
+export type Input<T> = Iterable<T | PromiseLike<T>> | AsyncIterable<T>;
+
+/** What {@linkcode ProcessPool} and {@linkcode ThreadPool} have in common. */
+export abstract class Pool {
+  readonly #processes: number;
+  readonly #executor: Executor;
+  #state: "open" | "closed" | "terminated" = "open";
+  /** How to end each call that still reads its input; they outlive `close()`. */
+  readonly #readers = new Set<(error: unknown) => void>();
+
+  /**
+   * Creates the pool.
+   *
+   * @param processes How many tasks may run at once.
+   * @param executor Who runs them.
+   */
+  protected constructor(processes: number, executor: Executor) {
+    this.#processes = processes;
+    this.#executor = executor;
+    realm.unsendable.set(this, "a pool");
+  }
+
+  /** How many tasks may run at once. */
+  get processes(): number {
+    return this.#processes;
+  }
+
+  /**
+   * Calls a function.
+   *
+   * @example Usage
+   * ```ts
+   * import { ProcessPool } from "@multi/processing";
+   * import { assertEquals } from "@std/assert";
+   *
+   * await using pool = new ProcessPool(1);
+   * assertEquals(await pool.apply((a: number, b: number) => a + b, [1, 2]), 3);
+   * ```
+   *
+   * @typeParam F The function's type.
+   * @param fn The function.
+   * @param args Its arguments.
+   * @param options Timeout, cancellation, transfers.
+   * @returns What the function returned, or its promise gave.
+   * @throws {PoolClosedError} If the pool is closed, or terminated before the end.
+   * @throws {WorkerExitError} If the worker ended before the call did.
+   * @throws {TypeError} If `fn` is not a function that can be sent.
+   * @throws {RangeError} If `options.timeout` is negative or `NaN`.
+   * @throws {DOMException} A `TimeoutError` if the time runs out; a
+   * `DataCloneError` if an argument or the result cannot be sent.
+   * @throws What the function threw, or the signal's reason.
+   */
+  apply<F extends AnyFunction>(
+    fn: F,
+    args?: Parameters<F>,
+    options: ApplyOptions = {},
+  ): Promise<Awaited<ReturnType<F>>> {
+    try {
+      return this.#apply(fn, args, options);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /**
+   * As {@linkcode Pool.apply}, with a result that can be asked.
+   *
+   * @example Usage
+   * ```ts
+   * import { ProcessPool } from "@multi/processing";
+   * import { assertEquals } from "@std/assert";
+   *
+   * await using pool = new ProcessPool(1);
+   * const result = pool.applyAsync((n: number) => n + 1, [1]);
+   * assertEquals(await result.get({ timeout: 5000 }), 2);
+   * ```
+   *
+   * @typeParam F The function's type.
+   * @param fn The function.
+   * @param args Its arguments.
+   * @param options As of `apply`, and callbacks.
+   * @returns The result, under way.
+   * @throws {PoolClosedError} If the pool is closed.
+   * @throws {TypeError} If `fn` is not a function or an option not of its type.
+   * @throws {RangeError} If `options.timeout` is negative or `NaN`.
+   */
+  applyAsync<F extends AnyFunction>(
+    fn: F,
+    args?: Parameters<F>,
+    options: ApplyAsyncOptions<Awaited<ReturnType<F>>> = {},
+  ): AsyncResult<Awaited<ReturnType<F>>> {
+    checkCallbacks(options, "apply function");
+    return watched(this.#apply(fn, args, options), options);
+  }
+
+  /**
+   * Calls a function on each item.
+   *
+   * @example Usage
+   * ```ts
+   * import { ProcessPool } from "@multi/processing";
+   * import { assertEquals } from "@std/assert";
+   *
+   * await using pool = new ProcessPool(2);
+   * assertEquals(await pool.map((n: number) => n * n, [1, 2, 3]), [1, 4, 9]);
+   * ```
+   *
+   * @typeParam T The items' type.
+   * @typeParam R The function's result.
+   * @param fn The function.
+   * @param iterable The items.
+   * @param options Chunks, timeout, cancellation, progress.
+   * @returns The results in the order of the items.
+   * @throws {PoolClosedError} If the pool is closed, or terminated before the end.
+   * @throws {WorkerExitError} If a worker ended before its chunk did.
+   * @throws {TypeError} If `fn` is not a function that can be sent, or `iterable`
+   * not iterable.
+   * @throws {RangeError} If `options.timeout` is negative or `NaN`, or
+   * `options.chunkSize` not a positive integer.
+   * @throws {DOMException} A `TimeoutError` if the time runs out; a
+   * `DataCloneError` if an item or a result cannot be sent.
+   * @throws What the function threw first, or the signal's reason.
+   */
+  map<T, R>(
+    fn: (item: T) => R,
+    iterable: Input<T>,
+    options: MapOptions = {},
+  ): Promise<Awaited<R>[]> {
+    try {
+      return this.#map("map", fn, iterable, options);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /**
+   * As {@linkcode Pool.map}, with a result that can be asked.
+   *
+   * @example Usage
+   * ```ts
+   * import { ProcessPool } from "@multi/processing";
+   * import { assertEquals } from "@std/assert";
+   *
+   * await using pool = new ProcessPool(2);
+   * assertEquals(await pool.mapAsync((n: number) => -n, [1, 2]), [-1, -2]);
+   * ```
+   *
+   * @typeParam T The items' type.
+   * @typeParam R The function's result.
+   * @param fn The function.
+   * @param iterable The items.
+   * @param options As of `map`, and callbacks.
+   * @returns The results, under way.
+   * @throws {PoolClosedError} If the pool is closed.
+   * @throws {TypeError} If `fn` is not a function, `iterable` not iterable, or an
+   * option not of its type.
+   * @throws {RangeError} If `options.timeout` is negative or `NaN`, or
+   * `options.chunkSize` not a positive integer.
+   */
+  mapAsync<T, R>(
+    fn: (item: T) => R,
+    iterable: Input<T>,
+    options: MapAsyncOptions<Awaited<R>> = {},
+  ): AsyncResult<Awaited<R>[]> {
+    checkCallbacks(options, "map function");
+    return watched(this.#map("map", fn, iterable, options), options);
+  }
+
+  /**
+   * Calls a function on each list of arguments.
+   *
+   * @example Usage
+   * ```ts
+   * import { ProcessPool } from "@multi/processing";
+   * import { assertEquals } from "@std/assert";
+   *
+   * await using pool = new ProcessPool(2);
+   * const power = (base: number, exponent: number) => base ** exponent;
+   * assertEquals(await pool.starmap(power, [[2, 3], [3, 2]]), [8, 9]);
+   * ```
+   *
+   * @typeParam A The function's parameters.
+   * @typeParam R The function's result.
+   * @param fn The function.
+   * @param iterable The lists of arguments.
+   * @param options As of `map`.
+   * @returns The results in the order of the lists.
+   * @throws As {@linkcode Pool.map} does.
+   */
+  starmap<A extends unknown[], R>(
+    fn: (...args: A) => R,
+    iterable: Input<A>,
+    options: MapOptions = {},
+  ): Promise<Awaited<R>[]> {
+    try {
+      return this.#map("starmap", fn, iterable, options);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /**
+   * As {@linkcode Pool.starmap}, with a result that can be asked.
+   *
+   * @example Usage
+   * ```ts
+   * import { ProcessPool } from "@multi/processing";
+   * import { assertEquals } from "@std/assert";
+   *
+   * await using pool = new ProcessPool(2);
+   * const add = (a: number, b: number) => a + b;
+   * assertEquals(await pool.starmapAsync(add, [[1, 2], [3, 4]]), [3, 7]);
+   * ```
+   *
+   * @typeParam A The function's parameters.
+   * @typeParam R The function's result.
+   * @param fn The function.
+   * @param iterable The lists of arguments.
+   * @param options As of `mapAsync`.
+   * @returns The results, under way.
+   * @throws As {@linkcode Pool.mapAsync} does.
+   */
+  starmapAsync<A extends unknown[], R>(
+    fn: (...args: A) => R,
+    iterable: Input<A>,
+    options: MapAsyncOptions<Awaited<R>> = {},
+  ): AsyncResult<Awaited<R>[]> {
+    checkCallbacks(options, "starmap function");
+    return watched(this.#map("starmap", fn, iterable, options), options);
+  }
+
+  /**
+   * Calls a function on each item, and gives the results one by one in the
+   * order of the items.
+   *
+   * It begins to read at the first `next()`, and never reads more than four
+   * chunks a process ahead of the consumer. Leaving the loop stops the reading,
+   * closes the source without waiting for it, and drops what has not begun.
+   *
+   * @example Usage
+   * ```ts
+   * import { ProcessPool } from "@multi/processing";
+   * import { assertEquals } from "@std/assert";
+   *
+   * await using pool = new ProcessPool(2);
+   * function* naturals() {
+   *   for (let n = 0;; n++) yield n;
+   * }
+   * for await (const square of pool.imap((n: number) => n * n, naturals())) {
+   *   if (square > 50) {
+   *     assertEquals(square, 64);
+   *     break;
+   *   }
+   * }
+   * ```
+   *
+   * @typeParam T The items' type.
+   * @typeParam R The function's result.
+   * @param fn The function.
+   * @param iterable The items.
+   * @param options As of `map`; the timeout counts from each `next()`.
+   * @returns The results; `next()` rejects as {@linkcode Pool.map} does, and that
+   * ends the iteration.
+   * @throws {PoolClosedError} If the pool is closed.
+   * @throws {TypeError} If `fn` is not a function or `iterable` not iterable.
+   * @throws {RangeError} If `options.timeout` is negative or `NaN`, or
+   * `options.chunkSize` not a positive integer.
+   */
+  imap<T, R>(
+    fn: (item: T) => R,
+    iterable: Input<T>,
+    options: MapOptions = {},
+  ): AsyncIterableIterator<Awaited<R>> {
+    return this.#stream(true, fn, iterable, options);
+  }
+
+  /**
+   * As {@linkcode Pool.imap}, with the results in the order in which they come.
+   *
+   * @example Usage
+   * ```ts
+   * import { ProcessPool } from "@multi/processing";
+   * import { assertEquals } from "@std/assert";
+   *
+   * await using pool = new ProcessPool(2);
+   * const found: number[] = [];
+   * for await (const n of pool.imapUnordered((n: number) => n * n, [1, 2, 3])) {
+   *   found.push(n);
+   * }
+   * assertEquals(found.sort(), [1, 4, 9]);
+   * ```
+   *
+   * @typeParam T The items' type.
+   * @typeParam R The function's result.
+   * @param fn The function.
+   * @param iterable The items.
+   * @param options As of `imap`.
+   * @returns The results.
+   * @throws As {@linkcode Pool.imap} does.
+   */
+  imapUnordered<T, R>(
+    fn: (item: T) => R,
+    iterable: Input<T>,
+    options: MapOptions = {},
+  ): AsyncIterableIterator<Awaited<R>> {
+    return this.#stream(false, fn, iterable, options);
+  }
+
+  /**
+   * Takes no further call; what was submitted finishes.
+   *
+   * @example Usage
+   * ```ts
+   * import { ProcessPool } from "@multi/processing";
+   *
+   * const pool = new ProcessPool(1);
+   * pool.close();
+   * await pool.join();
+   * ```
+   */
+  close(): void {
+    if (this.#state !== "open") return;
+    this.#state = "closed";
+    if (this.#readers.size === 0) this.#executor.close();
+  }
+
+  /**
+   * Ends at once: every call that has not ended rejects with a
+   * {@linkcode PoolClosedError}.
+   *
+   * @example Usage
+   * ```ts
+   * import { PoolClosedError, ProcessPool } from "@multi/processing";
+   * import { assertRejects } from "@std/assert";
+   *
+   * const pool = new ProcessPool(1);
+   * const endless = pool.apply(() => new Promise(() => {}));
+   * pool.terminate();
+   * await assertRejects(() => endless, PoolClosedError);
+   * ```
+   */
+  terminate(): void {
+    if (this.#state === "terminated") return;
+    this.#state = "terminated";
+    const error = new PoolClosedError(
+      "Cannot finish call as the pool was terminated before it ended",
+    );
+    for (const end of [...this.#readers]) end(error);
+    this.#executor.terminate(error);
+  }
+
+  /**
+   * Waits until all workers are gone; by then every result is ready.
+   *
+   * @example Usage
+   * ```ts
+   * import { ProcessPool } from "@multi/processing";
+   * import { assert } from "@std/assert";
+   *
+   * const pool = new ProcessPool(1);
+   * const result = pool.applyAsync(() => 1);
+   * pool.close();
+   * await pool.join();
+   * assert(result.ready());
+   * ```
+   *
+   * @throws {Error} If the pool was neither closed nor terminated.
+   */
+  async join(): Promise<void> {
+    if (this.#state === "open") {
+      throw new Error(
+        "Cannot join pool as it is open: call close() or terminate() first",
+      );
+    }
+    await this.#executor.join();
+  }
+
+  /**
+   * Tells how the pool stands.
+   *
+   * @example Usage
+   * ```ts
+   * import { ProcessPool } from "@multi/processing";
+   * import { assertEquals } from "@std/assert";
+   *
+   * await using pool = new ProcessPool(1);
+   * await pool.apply(() => 1);
+   * assertEquals(pool.stats().completed, 1);
+   * ```
+   *
+   * @returns Numbers of this moment.
+   */
+  stats(): PoolStats {
+    return { processes: this.#processes, ...this.#executor.stats() };
+  }
+
+  /**
+   * Terminates the pool and waits until it is gone, as Python's `with` does.
+   *
+   * @example Usage
+   * ```ts
+   * import { ProcessPool } from "@multi/processing";
+   *
+   * await using pool = new ProcessPool(1);
+   * await pool.apply(() => 1);
+   * ```
+   */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.terminate();
+    await this.join();
+  }
+
+  #apply<R>(
+    fn: AnyFunction,
+    args: readonly unknown[] = [],
+    options: ApplyOptions,
+  ): Promise<R> {
+    if (this.#state !== "open") throw closedError();
+    const action = "apply function";
+    checkFunction(fn, "fn", action);
+    if (!Array.isArray(args)) {
+      throw new TypeError(
+        `Cannot ${action} as args must be an array: received ${String(args)}`,
+      );
+    }
+    const { transfer, transferResult } = options;
+    if (transfer !== undefined && !Array.isArray(transfer)) {
+      throw new TypeError(
+        `Cannot ${action} as transfer must be an array: received ${
+          String(transfer)
+        }`,
+      );
+    }
+    const limits = checkLimits(options, action);
+    return new Promise((resolve, reject) => {
+      const limited = limits.timeout !== Infinity ||
+        limits.signal !== undefined;
+      const name = () => `run ${nameOf(fn)}`;
+      const none = limited && reachedAtOnce(limits, name);
+      if (none) return reject(none.error);
+      const request: CallRequest = {
+        kind: "apply",
+        fn,
+        payload: args,
+        deadline: limits.timeout === Infinity
+          ? undefined
+          : Date.now() + limits.timeout,
+        transfer,
+        transferResult,
+      };
+      let unwatch: (() => void) | undefined;
+      const call = new Call(request, (outcome: Outcome) => {
+        unwatch?.();
+        if (outcome.ok) resolve(outcome.value as R);
+        else reject(outcome.error);
+      });
+      if (limited) {
+        unwatch = watchLimits(limits, name, (error) => {
+          call.settle({ ok: false, error });
+          this.#executor.giveUp(new Set([call]), true);
+        });
+      }
+      this.#executor.submit(call);
+    });
+  }
+
+  #map<R>(
+    kind: "map" | "starmap",
+    fn: AnyFunction,
+    items: Input<unknown>,
+    options: MapOptions,
+  ): Promise<R[]> {
+    if (this.#state !== "open") throw closedError();
+    const checked = checkMapOptions(kind, fn, items, options);
+    return mapAll(this.#host(), { kind, fn, items, ...checked }) as Promise<
+      R[]
+    >;
+  }
+
+  #stream<R>(
+    ordered: boolean,
+    fn: AnyFunction,
+    items: Input<unknown>,
+    options: MapOptions,
+  ): AsyncIterableIterator<R> {
+    if (this.#state !== "open") throw closedError();
+    const checked = checkMapOptions("imap", fn, items, options);
+    return new Stream(this.#host(), {
+      ordered,
+      fn,
+      items,
+      ...checked,
+      chunkSize: checked.chunkSize ?? 1,
+    }) as AsyncIterableIterator<unknown> as AsyncIterableIterator<R>;
+  }
+
+  /** What a call over many items sees of this pool. */
+  #host(): Host {
+    return {
+      executor: this.#executor,
+      processes: this.#processes,
+      read: (end) => {
+        if (this.#state !== "open") throw closedError();
+        this.#readers.add(end);
+        return () => {
+          if (!this.#readers.delete(end)) return;
+          if (this.#state === "closed" && this.#readers.size === 0) {
+            this.#executor.close();
+          }
+        };
+      },
+    };
+  }
+}
+
+/**
+ * Runs functions in parallel, in workers, as `multiprocessing.Pool` of Python.
+ *
+ * The functions are self-contained, and sent as their source text, or marked
+ * with `task`. Arguments and results travel by structured clone; events,
+ * barriers and tasks may stand anywhere in them.
+ *
+ * - No call is ever lost or run twice. A worker that dies is replaced; the call
+ *   that it had begun rejects with a {@linkcode WorkerExitError}, the others run
+ *   elsewhere.
+ * - A call that times out or is aborted is really stopped, and its worker
+ *   replaced. Deno cannot stop a thread that is busy: there a call with a
+ *   `timeout` runs under a watchdog in the worker, and a loop that a `signal`
+ *   should stop is abandoned.
+ * - A short call does not wait behind a long one while another worker is idle.
+ * - A pool with nothing to do does not keep the program from ending.
+ *
+ * @example Usage
+ * ```ts
+ * import { ProcessPool } from "@multi/processing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using pool = new ProcessPool(2);
+ * assertEquals(await pool.map((n: number) => n * n, [1, 2, 3]), [1, 4, 9]);
+ * ```
+ *
+ * @see {@link https://docs.python.org/3/library/multiprocessing.html#module-multiprocessing.pool}
+ */
+export class ProcessPool extends Pool {
+  /**
+   * Creates a pool and starts its workers.
+   *
+   * @param processes How many workers; the number of processors by default.
+   * @param options Initializer, life and rights of the workers.
+   * @throws {RangeError} If `processes` or `maxTasksPerChild` is not a positive
+   * integer.
+   * @throws {TypeError} If an option is not of its type, the initializer cannot
+   * be sent, or `permissions` is given where the runtime cannot bound a thread.
+   * @throws {DOMException} A `DataCloneError` if `initargs` cannot be sent.
+   */
+  constructor(
+    processes: number = cores,
+    // deno-lint-ignore no-explicit-any
+    options: ProcessPoolOptions<any[]> = {},
+  ) {
+    const action = "create process pool";
+    checkCount(processes, "processes", action);
+    const { maxTasksPerChild, permissions, name } = options;
+    if (maxTasksPerChild !== undefined) {
+      checkCount(maxTasksPerChild, "maxTasksPerChild", action);
+    }
+    if (permissions !== undefined) checkPermissions(action);
+    const workerUrl = checkWorkerUrl(options.workerUrl, action);
+    if (name !== undefined && typeof name !== "string") {
+      throw new TypeError(
+        `Cannot ${action} as name must be a string: received ${String(name)}`,
+      );
+    }
+    const initializer = checkInitializer(options, action);
+    super(
+      processes,
+      new Dispatcher({
+        processes,
+        name: name ?? `ProcessPool-${nextNumber(Counter.PoolName)}`,
+        initializer: initializer && {
+          fn: describe(initializer.fn),
+          args: encode(initializer.args, "initargs", nameOf(initializer.fn)),
+        },
+        maxTasksPerChild: maxTasksPerChild ?? Infinity,
+        permissions,
+        workerUrl,
+      }),
+    );
+  }
+}
+
+/**
+ * The counterpart of `multiprocessing.dummy.Pool` of Python: the same interface
+ * as {@linkcode ProcessPool}, run in the calling thread. It gives concurrency
+ * for I/O and no parallelism, takes any closure, and passes everything by
+ * reference.
+ *
+ * A call that timed out keeps its place until it settles; `terminate()` and
+ * `join()` do not wait for it. `transfer` means nothing here.
+ *
+ * @example Usage
+ * ```ts
+ * import { ThreadPool } from "@multi/processing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using pool = new ThreadPool(4);
+ * const factor = 2;
+ * const doubled = await pool.map(async (n: number) => await n * factor, [1, 2]);
+ * assertEquals(doubled, [2, 4]);
+ * ```
+ *
+ * @see {@link https://docs.python.org/3/library/multiprocessing.html#module-multiprocessing.dummy}
+ */
+export class ThreadPool extends Pool {
+  /**
+   * Creates a pool.
+   *
+   * @param processes How many calls may run at once; the number of processors by
+   * default.
+   * @param options An initializer.
+   * @throws {RangeError} If `processes` is not a positive integer.
+   * @throws {TypeError} If an option is not of its type.
+   */
+  constructor(
+    processes: number = cores,
+    // deno-lint-ignore no-explicit-any
+    options: ThreadPoolOptions<any[]> = {},
+  ) {
+    const action = "create thread pool";
+    checkCount(processes, "processes", action);
+    const initializer = checkInitializer(options, action);
+    super(processes, new LocalExecutor(processes, initializer));
+  }
+}
+
+function closedError(): PoolClosedError {
+  return new PoolClosedError(
+    "Cannot submit call as the pool is closed: create another one",
+  );
+}
+
+function checkInitializer(
+  options: ThreadPoolOptions<unknown[]>,
+  action: string,
+): { fn: AnyFunction; args: unknown[] } | undefined {
+  const { initializer, initargs = [] } = options;
+  if (!Array.isArray(initargs)) {
+    throw new TypeError(
+      `Cannot ${action} as initargs must be an array: received ${
+        String(initargs)
+      }`,
+    );
+  }
+  if (initializer === undefined) return undefined;
+  checkFunction(initializer, "initializer", action);
+  return { fn: initializer, args: initargs };
+}
+
+function checkLimits(options: CallLimits, action: string): Limits {
+  const { signal } = options;
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw new TypeError(
+      `Cannot ${action} as signal must be an AbortSignal: received ${
+        String(signal)
+      }`,
+    );
+  }
+  return { timeout: checkTimeout(options.timeout, action), signal };
+}
+
+function checkMapOptions(
+  kind: string,
+  fn: AnyFunction,
+  items: unknown,
+  options: MapOptions,
+): Omit<Parameters<typeof mapAll>[1], "kind" | "fn" | "items"> {
+  const action = `${kind} function`;
+  checkFunction(fn, "fn", action);
+  if (
+    items === null || items === undefined ||
+    !(Symbol.iterator in Object(items) || Symbol.asyncIterator in Object(items))
+  ) {
+    throw new TypeError(
+      `Cannot ${action} as iterable must be iterable: received ${
+        String(items)
+      }`,
+    );
+  }
+  const { chunkSize, transferResult, onProgress } = options;
+  if (chunkSize !== undefined) checkCount(chunkSize, "chunkSize", action);
+  if (onProgress !== undefined) {
+    checkFunction(onProgress, "onProgress", action);
+  }
+  const limits = checkLimits(options, action);
+  return { chunkSize, transferResult, onProgress, limits };
+}
+
+function checkCallbacks(
+  options: { callback?: unknown; errorCallback?: unknown },
+  action: string,
+): void {
+  for (const name of ["callback", "errorCallback"] as const) {
+    if (options[name] !== undefined) {
+      checkFunction(options[name], name, action);
+    }
+  }
+}
+
+function watched<T>(
+  promise: Promise<T>,
+  options: {
+    callback?: (value: T) => unknown;
+    errorCallback?: (error: unknown) => unknown;
+  },
+): AsyncResult<T> {
+  const { callback, errorCallback } = options;
+  const result = new AsyncResult(promise);
+  promise.then(
+    (value) => callBack(callback, value),
+    (error) => callBack(errorCallback, error),
+  );
+  return result;
+}
