@@ -1,0 +1,64 @@
+/**
+ * What the tests of pools share.
+ *
+ * @module
+ */
+
+import { ProcessPool, ThreadPool } from "../mod.ts";
+
+/** Both kinds of pool: one contract. */
+export const POOLS = [ProcessPool, ThreadPool] as const;
+
+/** Either kind. */
+export type AnyPool = ProcessPool | ThreadPool;
+
+/** Whether a busy thread cannot be stopped from outside here. */
+export const abandonsBusyThreads = "Deno" in globalThis;
+
+/** A word that every thread can see. */
+export function sharedCells(length = 1): Int32Array {
+  return new Int32Array(new SharedArrayBuffer(length * 4));
+}
+
+/** Resolves when a word has the value, and rejects if it never does. */
+export async function reached(
+  cells: Int32Array,
+  index: number,
+  value: number,
+): Promise<void> {
+  await until(() => Atomics.load(cells, index) >= value);
+}
+
+/** Resolves when a condition holds, and rejects if it never does. */
+export async function until(condition: () => boolean): Promise<void> {
+  const deadline = performance.now() + 10_000;
+  while (!condition()) {
+    if (performance.now() > deadline) {
+      throw new Error(`never came: ${condition}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+}
+
+/** What came of some promises, in short. */
+export async function outcomes(
+  promises: Iterable<PromiseLike<unknown>>,
+): Promise<unknown[]> {
+  const results = await Promise.allSettled(promises);
+  return results.map((it) =>
+    it.status === "fulfilled" ? it.value : (it.reason as Error)?.name
+  );
+}
+
+/** All that an iterator gives, and the error that it ends with. */
+export async function drained<T>(
+  iterator: AsyncIterable<T>,
+): Promise<{ values: T[]; error?: unknown }> {
+  const values: T[] = [];
+  try {
+    for await (const value of iterator) values.push(value);
+  } catch (error) {
+    return { values, error };
+  }
+  return { values };
+}

@@ -1,0 +1,187 @@
+/**
+ * Runs the tests in headless Chromium: `deno task test:browser`. The command
+ * is `chromium`, or what the environment variable CHROMIUM says.
+ *
+ * A test that does not apply in a browser says which row of the table in
+ * ARCHITECTURE.md it goes by; a reason without a row is a failure.
+ *
+ * @module
+ */
+
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import type { Orders } from "./page.ts";
+import { serve } from "./server.ts";
+
+const root = new URL("../../", import.meta.url);
+
+/** Files of which no test applies: the key of the row that says why. */
+const BESIDE: Record<string, string> = {
+  "bundle_test.ts": "programs",
+  "examples_test.ts": "programs",
+  "lifetime_test.ts": "programs",
+  "model_test.ts": "programs",
+  "package_test.ts": "programs",
+  "runtime_test.ts": "programs",
+};
+
+/** Tests that do not apply: the key of the row that says why. */
+const BESIDE_BY_NAME: [name: RegExp, reason: string][] = [
+  [/process\.exit/, "process.exit"],
+  // They call it inside.
+  [/loses an imap item with its worker/, "process.exit"],
+  [/loses what was transferred with its worker/, "process.exit"],
+  [/when its initializer ends the worker/, "process.exit"],
+];
+
+/** How long a page may say nothing. */
+const SILENCE_MS = 70_000;
+
+interface Message {
+  file?: string;
+  name?: string;
+  error?: string;
+  beside?: string;
+  milliseconds?: number;
+  done?: boolean;
+}
+
+/** A page to be opened. */
+interface Scenario extends Orders {
+  /** Which headers it has: see server.ts. */
+  kind: string;
+}
+
+const flags = [
+  "--headless",
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+  "--disable-dev-shm-usage",
+];
+
+let passed = 0;
+let failed = 0;
+const reasons = new Map<string, number>();
+
+function beside(reason: string): void {
+  reasons.set(reason, (reasons.get(reason) ?? 0) + 1);
+}
+
+function receive(message: Message): void {
+  const { file, name, error, milliseconds } = message;
+  if (file !== undefined) console.log(`  ${file}`);
+  if (name === undefined && error === undefined) return;
+  const [, byName] = BESIDE_BY_NAME.find(([it]) => name && it.test(name)) ?? [];
+  const reason = message.beside ?? byName;
+  if (reason !== undefined) {
+    beside(reason);
+    console.log(`    - ${name} (does not apply: ${reason})`);
+  } else if (error === undefined) {
+    passed++;
+    console.log(`    ✓ ${name} (${milliseconds} ms)`);
+  } else {
+    failed++;
+    console.log(
+      `    ✗ ${name ?? "the page"}\n${error.replace(/^/gm, "      ")}`,
+    );
+  }
+}
+
+/** Opens a page, and closes the browser when it says that it is done. */
+async function run({ kind, ...orders }: Scenario): Promise<void> {
+  console.log(`\n${kind} page, tests in the ${orders.in}`);
+  let finish = () => {};
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const watch = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      receive({ error: `the page said nothing for ${SILENCE_MS} ms` });
+      finish();
+    }, SILENCE_MS);
+  };
+  const finished = new Promise<void>((resolve) => finish = resolve);
+  const server = await serve((message: Message) => {
+    watch();
+    receive(message);
+    if (message.done) finish();
+  });
+  const profile = await mkdtemp(join(tmpdir(), "multi-processing-"));
+  const page = `${server.origin}/${kind}/tests/browser/page.html`;
+  const browser = spawn(process.env.CHROMIUM ?? "chromium", [
+    ...flags,
+    `--user-data-dir=${profile}`,
+    `${page}#${encodeURIComponent(JSON.stringify(orders))}`,
+  ], { stdio: "ignore", detached: true });
+  watch();
+  browser.on("error", (error) => {
+    receive({ error: String(error) });
+    finish();
+  });
+  browser.on("exit", () => finish());
+  await finished;
+  clearTimeout(timer);
+  await end(browser);
+  server.close();
+  await rm(profile, { recursive: true, force: true, maxRetries: 5 });
+}
+
+/** Ends a browser with all processes of its group. */
+async function end(browser: ChildProcess): Promise<void> {
+  if (browser.pid === undefined) return;
+  const over = browser.exitCode !== null
+    ? undefined
+    : new Promise((resolve) => browser.once("exit", resolve));
+  try {
+    process.kill(-browser.pid, "SIGKILL");
+  } catch {
+    // It has ended by itself.
+  }
+  await over;
+}
+
+const wanted = process.argv.slice(2);
+const files = (await readdir(new URL("tests/", root)))
+  .filter((name) => name.endsWith("_test.ts")).sort();
+const common: string[] = [];
+for (const name of files) {
+  if (BESIDE[name] !== undefined) beside(BESIDE[name]);
+  else common.push(`tests/${name}`);
+}
+const own = (name: string) => `tests/browser/${name}_test.ts`;
+const scenarios: Scenario[] = [
+  { kind: "isolated", in: "page", files: [own("page"), ...common] },
+  { kind: "isolated", in: "worker", files: common },
+  { kind: "plain", in: "page", files: [own("plain")] },
+  { kind: "plain", in: "worker", files: [own("plain")] },
+  { kind: "policy", in: "page", files: [own("policy")] },
+  { kind: "strict", in: "page", files: [own("strict")] },
+];
+for (const scenario of scenarios) {
+  const files = wanted.length === 0
+    ? scenario.files
+    : scenario.files.filter((file) =>
+      wanted.some((it) => `${scenario.kind} ${scenario.in} ${file}`.match(it))
+    );
+  if (files.length > 0) await run({ ...scenario, files });
+}
+
+const table = await readFile(new URL("ARCHITECTURE.md", root), "utf8")
+  .catch(() => "");
+for (const [reason, count] of reasons) {
+  if (new RegExp(`^\\| \`${reason}\` +\\|`, "m").test(table)) {
+    console.log(`${count} not applying: ${reason}, see ARCHITECTURE.md`);
+    continue;
+  }
+  failed++;
+  console.log(`✗ ARCHITECTURE.md has no row for the reason "${reason}"`);
+}
+console.log(`\n${passed} passed, ${failed} failed`);
+process.exit(failed === 0 ? 0 : 1);

@@ -1,0 +1,442 @@
+// What keeps a program alive, and what does not: each test runs a program.
+
+import { test } from "node:test";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import process from "node:process";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import {
+  execute,
+  moduleUrl,
+  type ProgramResult,
+  runProgram,
+  withFolder,
+} from "./_program.ts";
+
+const timeout = 40_000;
+
+function assertEnded(result: ProgramResult, stdout: string): void {
+  assertEquals(
+    { code: result.code, stdout: result.stdout, stderr: result.stderr },
+    { code: 0, stdout, stderr: "" },
+  );
+}
+
+test("Importing the module does not keep a program alive", {
+  timeout,
+}, async () => {
+  assertEnded(
+    await runProgram(({ Barrier, Event }) => {
+      new Event().set();
+      new Barrier(1).waitSync();
+    }),
+    "",
+  );
+});
+
+test("A wait that is pending keeps the program alive", {
+  timeout,
+}, async () => {
+  assertEnded(
+    await runProgram(async ({ Barrier, Event, Process }) => {
+      console.log(await new Event().wait({ timeout: 100 }));
+      const barrier = new Barrier(2, { timeout: 100 });
+      console.log(await barrier.wait().catch((error) => error.name));
+      const { signal } = new AbortController();
+      console.log(await new Event().wait({ timeout: 100, signal }));
+      const daemon = new Process(() => new Promise(() => {}), { daemon: true });
+      daemon.start();
+      console.log(await daemon.join({ timeout: 100 }));
+    }),
+    "false\nTimeoutError\nfalse\nnull\n",
+  );
+});
+
+test("A wait that another thread ends keeps the program alive until then", {
+  timeout,
+}, async () => {
+  assertEnded(
+    await runProgram(async ({ Barrier, Event, Process }) => {
+      const event = new Event();
+      const barrier = new Barrier(2);
+      // Daemons, so that nothing but the wait holds the program.
+      const start = (
+        target: (
+          event: InstanceType<typeof Event>,
+          barrier: InstanceType<typeof Barrier>,
+        ) => unknown,
+      ) => {
+        const process = new Process(target, {
+          args: [event, barrier],
+          daemon: true,
+        });
+        process.start();
+        return process;
+      };
+      start((event) => {
+        setTimeout(() => event.set(), 200);
+        return event.wait();
+      });
+      console.log("event", await event.wait());
+      start((_, barrier) =>
+        new Promise((resolve) =>
+          setTimeout(() => resolve(barrier.waitSync()), 200)
+        )
+      );
+      console.log("barrier", await barrier.wait());
+      const process = start(() =>
+        new Promise((resolve) => setTimeout(resolve, 200))
+      );
+      console.log("join", await process.join());
+    }),
+    "event true\nbarrier 0\njoin 0\n",
+  );
+});
+
+test("A wait that never ends keeps the program alive for ever", {
+  timeout,
+}, async () => {
+  const programs = [
+    runProgram(({ Event }) => new Event().wait(), { timeout: 1000 }),
+    runProgram(({ Barrier }) => new Barrier(2).wait(), { timeout: 1000 }),
+    runProgram(({ Process }) => {
+      const process = new Process(() => new Promise(() => {}), {
+        daemon: true,
+      });
+      process.start();
+      return process.join();
+    }, { timeout: 1000 }),
+  ];
+  for (const { code, stderr } of await Promise.all(programs)) {
+    assertEquals([code, stderr], [null, ""]); // it had to be killed
+  }
+});
+
+test("A wait that nobody awaits keeps the program alive too", {
+  timeout,
+}, async () => {
+  assertEnded(
+    await runProgram(({ Event, Process }) => {
+      const event = new Event();
+      const process = new Process((event: InstanceType<typeof Event>) => {
+        setTimeout(() => event.set(), 200);
+        return new Promise(() => {});
+      }, { args: [event], daemon: true });
+      process.start();
+      void event.wait().then(() => console.log("set"));
+    }),
+    "set\n",
+  );
+});
+
+test("A wait keeps a process alive though nothing else is pending there", {
+  timeout,
+}, async () => {
+  assertEnded(
+    await runProgram(async ({ Barrier, Event, Process }) => {
+      const [event, done] = [new Event(), new Event()];
+      const barrier = new Barrier(2);
+      const process = new Process(
+        async (
+          event: InstanceType<typeof Event>,
+          done: InstanceType<typeof Event>,
+          barrier: InstanceType<typeof Barrier>,
+        ) => {
+          if (!await event.wait()) throw new Error("not set");
+          if (await event.wait({ timeout: 100 })) event.clear();
+          if (await event.wait({ timeout: 100 })) throw new Error("set");
+          await barrier.wait();
+          done.set();
+          await barrier.wait();
+        },
+        { args: [event, done, barrier] },
+      );
+      process.start();
+      const pause = () => new Promise((resolve) => setTimeout(resolve, 200));
+      await pause();
+      event.set();
+      await pause();
+      await barrier.wait();
+      console.log(await done.wait());
+      await pause();
+      await barrier.wait();
+      console.log(await process.join());
+    }),
+    "true\n0\n",
+  );
+});
+
+test("A timeout ends within 20 ms of its time with nothing else pending", {
+  timeout,
+}, async () => {
+  const { stdout } = await runProgram(async ({ Barrier, Event, Process }) => {
+    const measure = async (
+      event: InstanceType<typeof Event>,
+      barrier: InstanceType<typeof Barrier>,
+    ) => {
+      for (let i = 0; i < 5; i++) {
+        for (const timeout of [1, 10, 100]) {
+          const began = performance.now();
+          await event.wait({ timeout });
+          console.log(performance.now() - began - timeout);
+          const again = performance.now();
+          await barrier.wait({ timeout }).catch(() => barrier.reset());
+          console.log(performance.now() - again - timeout);
+        }
+      }
+    };
+    const args = () => [new Event(), new Barrier(2)] as const;
+    await measure(...args());
+    const process = new Process(measure, { args: [...args()] });
+    process.start();
+    await process.join();
+  });
+  const late = stdout.trim().split("\n").map(Number);
+  assertEquals(late.length, 60);
+  for (const half of [late.slice(0, 30), late.slice(30)]) {
+    half.sort((a, b) => a - b);
+    assert(half[0]! > -1, `too early: ${half}`);
+    // A machine that is busy with something else may delay some of them.
+    assert(half[15]! < 20, `too late: ${half}`);
+  }
+});
+
+test("A wait that is over keeps nothing alive", { timeout }, async () => {
+  const result = await runProgram(async ({ Barrier, Event, Process }) => {
+    const event = new Event();
+    const controller = new AbortController();
+    const { signal } = controller;
+    const waits: Promise<unknown>[] = [
+      event.wait({ timeout: 3_600_000 }),
+      event.wait({ timeout: 3_600_000, signal: new AbortController().signal }),
+    ];
+    event.set();
+    event.clear();
+    const aborted = event.wait({ signal, timeout: 3_600_000 });
+    waits.push(aborted.catch(() => {}));
+    controller.abort();
+    const barrier = new Barrier(2, { timeout: 3_600_000 });
+    waits.push(barrier.wait(), barrier.wait());
+    const process = new Process(() => new Promise(() => {}));
+    process.start();
+    waits.push(process.join({ timeout: 3_600_000 }));
+    process.kill();
+    await Promise.all(waits);
+  });
+  assertEnded(result, "");
+});
+
+test("A process keeps the program alive until it ends", {
+  timeout,
+}, async () => {
+  assertEnded(
+    await runProgram(({ Process }) => {
+      const process = new Process(() =>
+        new Promise<void>((resolve) =>
+          setTimeout(() => {
+            console.log("from the process");
+            resolve();
+          }, 300)
+        )
+      );
+      process.start();
+    }),
+    "from the process\n",
+  );
+});
+
+test("A daemon does not keep the program alive, and ends with it", {
+  timeout,
+}, async () => {
+  assertEnded(
+    await runProgram(async ({ Event, Process }) => {
+      const [started, never] = [new Event(), new Event()];
+      const targets = [
+        (started: InstanceType<typeof Event>) => {
+          started.set();
+          return new Promise(() => {});
+        },
+        (
+          started: InstanceType<typeof Event>,
+          never: InstanceType<typeof Event>,
+        ) => {
+          started.set();
+          never.waitSync();
+        },
+        (started: InstanceType<typeof Event>) => {
+          started.set();
+          for (;;);
+        },
+        (
+          started: InstanceType<typeof Event>,
+          never: InstanceType<typeof Event>,
+        ) => {
+          started.set();
+          setInterval(() => {}, 100);
+          return never.wait();
+        },
+      ];
+      for (const target of targets) {
+        const process = new Process(target, {
+          args: [started, never],
+          daemon: true,
+        });
+        process.start();
+        await started.wait();
+        started.clear();
+      }
+      console.log("over");
+    }),
+    "over\n",
+  );
+});
+
+test("A process that was ended does not keep the program from ending", {
+  timeout,
+}, async () => {
+  for (const verb of ["terminate", "kill"] as const) {
+    // As text, as the program sees nothing from here.
+    const result = await runProgram(
+      verb === "terminate"
+        ? async ({ Event, Process }) => {
+          const started = new Event();
+          const process = new Process(
+            (started: InstanceType<typeof Event>) => {
+              started.set();
+              for (;;);
+            },
+            { args: [started] },
+          );
+          process.start();
+          await started.wait();
+          process.terminate();
+          console.log(process.isAlive(), await process.join());
+        }
+        : async ({ Barrier, Event, Process }) => {
+          const started = new Event();
+          const barrier = new Barrier(2);
+          const targets = [
+            (started: InstanceType<typeof Event>) => {
+              started.set();
+              new Int32Array(1).fill(0);
+              Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+            },
+            (
+              started: InstanceType<typeof Event>,
+              barrier: InstanceType<typeof Barrier>,
+            ) => {
+              started.set();
+              barrier.waitSync();
+            },
+            (started: InstanceType<typeof Event>) => {
+              started.set();
+              return new Promise(() => {});
+            },
+          ];
+          let codes = "";
+          for (const target of targets) {
+            const process = new Process(target, { args: [started, barrier] });
+            process.start();
+            await started.wait();
+            started.clear();
+            process.kill();
+            codes += await process.join();
+          }
+          console.log(codes);
+        },
+    );
+    assertEnded(result, verb === "kill" ? "-9-9-9\n" : "false -15\n");
+    assert(result.milliseconds < 5000, `took ${result.milliseconds} ms`);
+  }
+});
+
+test("A process is no reason not to exit at once", { timeout }, async () => {
+  const result = await runProgram(async ({ Event, Process }) => {
+    const started = new Event();
+    const child = new Process((started: InstanceType<typeof Event>) => {
+      started.set();
+      for (;;);
+    }, { args: [started] });
+    child.start();
+    await started.wait();
+    (globalThis as unknown as { process: { exit(code: number): void } })
+      .process.exit(5);
+  });
+  assertEquals(result.code, 5);
+});
+
+test("A process whose error nobody asks for does not end the program", {
+  timeout,
+}, async () => {
+  const result = await runProgram(async ({ Process }) => {
+    for (
+      const target of [
+        () => {
+          throw new Error("thrown");
+        },
+        () => {
+          setTimeout(() => {
+            throw new Error("stray");
+          }, 1);
+          return new Promise(() => {});
+        },
+        () => {
+          Promise.reject(new Error("rejected"));
+          return new Promise(() => {});
+        },
+      ]
+    ) {
+      const process = new Process(target);
+      process.start();
+    }
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    console.log("still here");
+  });
+  assertEquals([result.code, result.stdout], [0, "still here\n"]);
+  for (const message of ["thrown", "stray", "rejected"]) {
+    assertStringIncludes(result.stderr, message);
+  }
+});
+
+if ("Deno" in globalThis) {
+  test("A wait passes Deno's sanitizers of ops and resources", {
+    timeout,
+  }, () =>
+    withFolder(async (folder) => {
+      const file = join(folder, "sanitized_test.mjs");
+      await writeFile(
+        file,
+        `import { Barrier, Event, Process } from ${JSON.stringify(moduleUrl)};
+         Deno.test("waits", async () => {
+           const event = new Event();
+           const barrier = new Barrier(2, { timeout: 60_000 });
+           const { signal } = new AbortController();
+           await event.wait({ timeout: 5, signal });
+           const waits = [event.wait(), event.wait({ timeout: 60_000, signal }),
+             barrier.wait(), barrier.wait()];
+           event.set();
+           event.clear();
+           await Promise.all(waits);
+         });
+         Deno.test("a wait that stays", () => {
+           void new Event().wait();
+         });
+         Deno.test("a process", async () => {
+           const process = new Process(() => {});
+           process.start();
+           await process.join({ timeout: 60_000 });
+         });
+         Deno.test("a process that is ended", () => {
+           const process = new Process(() => new Promise(() => {}));
+           process.start();
+           process.terminate();
+         });`,
+      );
+      const flags = ["--sanitize-ops", "--sanitize-resources"];
+      const { code, stdout, stderr } = await execute(
+        process.execPath,
+        ["test", "--no-check", "--no-prompt", ...flags, file],
+      );
+      assertEquals(code, 0, stdout + stderr);
+    }));
+}

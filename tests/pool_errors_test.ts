@@ -1,0 +1,337 @@
+// How errors come back, and what callbacks that throw do.
+
+import { test } from "node:test";
+import {
+  assert,
+  assertEquals,
+  assertFalse,
+  assertInstanceOf,
+  assertRejects,
+  assertStrictEquals,
+  assertStringIncludes,
+} from "@std/assert";
+import {
+  BrokenBarrierError,
+  PoolClosedError,
+  ProcessPool,
+  WorkerExitError,
+} from "../mod.ts";
+import { type Module, runProgram } from "./_program.ts";
+import { type AnyPool, drained, POOLS } from "./_pools.ts";
+import { failDeep, failWith } from "./testdata/pool_tasks.ts";
+
+const timeout = 30_000;
+
+// deno-lint-ignore no-explicit-any
+type Any = any;
+
+/** What a call rejects with. */
+function thrown(
+  pool: AnyPool,
+  fn: (...args: Any[]) => unknown,
+  args: unknown[] = [],
+): Promise<Any> {
+  return pool.apply(fn, args).then(
+    (value) => {
+      throw new Error(`no rejection: ${value}`);
+    },
+    (error) => error,
+  );
+}
+
+for (const Pool of POOLS) {
+  const { name } = Pool;
+
+  test(`${name} passes errors on with their class`, { timeout }, async () => {
+    await using pool = new Pool(1);
+    const fail = (name: string, message: string) => {
+      throw new (globalThis as Any)[name](message);
+    };
+    const names = [
+      "Error",
+      "TypeError",
+      "RangeError",
+      "SyntaxError",
+      "ReferenceError",
+      "EvalError",
+      "URIError",
+    ];
+    for (const name of names) {
+      const error = await thrown(pool, fail, [name, "a message"]);
+      assertStrictEquals(error.constructor, (globalThis as Any)[name]);
+      assertEquals(error.name, name);
+      assertStringIncludes(error.message, "a message");
+      assertStringIncludes(error.stack, "a message");
+      assertFalse(Object.keys(error).includes("name"));
+      assert(Object.prototype.toString.call(error) === "[object Error]");
+    }
+    const aggregate = await thrown(pool, () => {
+      throw new AggregateError(
+        [new TypeError("one"), 2, new AggregateError([null], "in")],
+        "several",
+      );
+    });
+    assert(aggregate instanceof AggregateError);
+    assertInstanceOf(aggregate.errors[0], TypeError);
+    assertEquals(aggregate.errors[0].message, "one");
+    assertEquals(aggregate.errors[1], 2);
+    assertEquals(aggregate.errors[2].errors, [null]);
+    const abort = await thrown(pool, () => {
+      throw new DOMException("stop", "AbortError");
+    });
+    assert(abort instanceof DOMException);
+    assertEquals([abort.name, abort.message, abort.code], [
+      "AbortError",
+      "stop",
+      20,
+    ]);
+  });
+
+  test(`${name} passes on cause, errors and own properties`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(1);
+    const error = await thrown(pool, () => {
+      const cause = new TypeError("the cause", { cause: { code: 7 } });
+      throw Object.assign(new RangeError("the effect", { cause }), {
+        code: "E_FAIL",
+        details: { list: [1, new Date(5)] },
+        inner: new SyntaxError("inside"),
+      });
+    });
+    assertEquals(error.code, "E_FAIL");
+    assertEquals(error.details, { list: [1, new Date(5)] });
+    assertInstanceOf(error.inner, SyntaxError);
+    assertInstanceOf(error.cause, TypeError);
+    assertEquals(error.cause.cause, { code: 7 });
+    assertFalse(Object.keys(error).includes("cause"));
+    const circular = await thrown(pool, () => {
+      const one: Any = new Error("one");
+      const two = new Error("two", { cause: one });
+      one.cause = two;
+      one.self = one;
+      throw one;
+    });
+    assertEquals(circular.cause.message, "two");
+    assertStrictEquals(circular.cause.cause, circular);
+    assertStrictEquals(circular.self, circular);
+  });
+
+  test(`${name} passes on a custom error's name and nearest class`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(1);
+    const error = await thrown(pool, () => {
+      class QueryError extends TypeError {
+        override name = "QueryError";
+        line = 3;
+      }
+      throw new QueryError("bad query");
+    });
+    assert(error instanceof TypeError);
+    assertEquals([error.name, error.message, (error as Any).line], [
+      "QueryError",
+      "bad query",
+      3,
+    ]);
+  });
+
+  test(`${name} passes on what is thrown and no error`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(1);
+    const values = [
+      undefined,
+      null,
+      0,
+      NaN,
+      -0,
+      "",
+      "text",
+      10n,
+      true,
+      { code: 1 },
+      [1, [2]],
+      new Date(0),
+      new Map([[1, 2]]),
+    ];
+    const fail = (value: unknown) => {
+      throw value;
+    };
+    for (const value of values) {
+      assertEquals(await thrown(pool, fail, [value]), value);
+      assertEquals(
+        await thrown(pool, (value) => Promise.reject(value), [value]),
+        value,
+      );
+    }
+  });
+
+  test(`${name} keeps the stack that names the function`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(1);
+    const error = await thrown(pool, function outermost() {
+      function innermost() {
+        throw new Error("with a stack");
+      }
+      innermost();
+    });
+    assertStringIncludes(error.stack, "innermost");
+    assertStringIncludes(error.stack, "outermost");
+    assert(error.stack.length < 4000, error.stack);
+    const deep = await thrown(pool, failDeep);
+    assertStringIncludes(deep.stack, "innermost");
+    assertStringIncludes(deep.stack, "pool_tasks.ts");
+  });
+
+  test(`${name}.map() passes errors on as apply() does`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(2);
+    const fail = (n: number) => {
+      throw Object.assign(new RangeError(`no ${n}`), { n });
+    };
+    const error = await assertRejects(() => pool.map(fail, [1]), RangeError);
+    assertEquals((error as Any).n, 1);
+    for (const it of [pool.imap(fail, [1]), pool.imapUnordered(fail, [1])]) {
+      assertEquals((await drained(it)).error, error);
+    }
+  });
+}
+
+test("A callback that throws is an uncaught error and disturbs no call", {
+  timeout,
+}, async () => {
+  const { code, stdout, stderr } = await runProgram(async (module: Module) => {
+    const scope = globalThis as Any;
+    let uncaught: string[] = [];
+    const note = (error: unknown) => uncaught.push((error as Error).message);
+    if (scope.Deno) {
+      scope.addEventListener("error", (event: Any) => {
+        event.preventDefault();
+        note(event.error);
+      });
+    } else scope.process.on("uncaughtException", note);
+    const fail = (which: string) => () => {
+      throw new Error(which);
+    };
+    for (const name of ["ProcessPool", "ThreadPool"]) {
+      const pool = new (module as Any)[name](1) as AnyPool;
+      const good = pool.applyAsync(() => 1, [], { callback: fail("callback") });
+      const bad = pool.applyAsync(
+        () => {
+          throw new RangeError("in the call");
+        },
+        [],
+        { errorCallback: fail("errorCallback") },
+      );
+      const results: unknown[] = [
+        await good,
+        await bad.then(null, (error) => (error as Error).name),
+      ];
+      const onProgress = fail("onProgress");
+      const double = (n: number) => n * 2;
+      results.push(await pool.map(double, [1, 2], { onProgress }));
+      for await (const n of pool.imap(double, [3], { onProgress })) {
+        results.push(n);
+      }
+      while (uncaught.length < 5) await new Promise((r) => setTimeout(r, 1));
+      console.log(JSON.stringify(results), uncaught.sort().join());
+      uncaught = [];
+      pool.close();
+      await pool.join();
+    }
+  });
+  const line = '[1,"RangeError",[2,4],6] ' +
+    "callback,errorCallback,onProgress,onProgress,onProgress\n";
+  assertEquals([code, stdout, stderr], [0, line + line, ""]);
+});
+
+test("ProcessPool passes on this module's own errors", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const broken = await thrown(pool, failWith, ["BrokenBarrierError"]);
+  assertInstanceOf(broken, BrokenBarrierError);
+  assertEquals(broken.message, "in the worker");
+  const closed = await thrown(pool, failWith, ["PoolClosedError"]);
+  assertInstanceOf(closed, PoolClosedError);
+  const exit = await thrown(pool, failWith, ["WorkerExitError"]);
+  assertInstanceOf(exit, WorkerExitError);
+  assertEquals(exit.exitCode, 5);
+});
+
+test("ProcessPool describes what is thrown and cannot be sent", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const fail = await thrown(pool, () => {
+    throw () => "a function";
+  });
+  assertInstanceOf(fail, Error);
+  assertStringIncludes(fail.message, "a function");
+  const symbol = await thrown(pool, () => Promise.reject(Symbol("odd")));
+  assertInstanceOf(symbol, Error);
+  assertStringIncludes(symbol.message, "Symbol(odd)");
+  // What cannot be sent of an error is left out.
+  const error = await thrown(pool, () => {
+    throw Object.assign(new Error("m", { cause: () => {} }), {
+      fn: () => {},
+      kept: 1,
+    });
+  });
+  assertEquals([error.message, error.kept, "fn" in error], ["m", 1, false]);
+  const getter = await thrown(pool, () => {
+    throw Object.defineProperty(new Error("m"), "bad", {
+      enumerable: true,
+      get() {
+        throw new Error("getter");
+      },
+    });
+  });
+  assertEquals(getter.message, "m");
+  assertEquals(await pool.apply(() => 1), 1);
+});
+
+test("ProcessPool says why a variable around a function is missing", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const outer = 7;
+  const useOuter = () => outer;
+  for (
+    const call of [
+      () => pool.apply(useOuter),
+      () => pool.map(useOuter, [1]),
+      // deno-lint-ignore require-await
+      () => pool.apply(async () => outer),
+    ]
+  ) {
+    const error = await assertRejects(call, ReferenceError, "outer");
+    assertStringIncludes(error.message, "argument");
+    assertStringIncludes(error.message, "task()");
+  }
+});
+
+test("A failure that nobody looks at is no unhandled rejection", {
+  timeout,
+}, async () => {
+  const { code, stdout, stderr } = await runProgram(async (module: Module) => {
+    for (const name of ["ProcessPool", "ThreadPool"]) {
+      const pool = new (module as Any)[name](1) as AnyPool;
+      const fail = (): number => {
+        throw new Error("unseen");
+      };
+      const one = pool.applyAsync(fail);
+      const two = pool.mapAsync(fail, [1]);
+      await one.wait();
+      await two.wait();
+      await new Promise((resolve) => setTimeout(resolve, 10));
+      console.log("alive");
+      pool.close();
+      await pool.join();
+    }
+  });
+  assertEquals([code, stdout, stderr], [0, "alive\nalive\n", ""]);
+});

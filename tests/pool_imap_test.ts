@@ -1,0 +1,374 @@
+// imap and imapUnordered: order, look-ahead, and an end at any time.
+
+import { test } from "node:test";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { PoolClosedError, ProcessPool } from "../mod.ts";
+import { drained, POOLS, reached, sharedCells, until } from "./_pools.ts";
+
+const timeout = 30_000;
+
+const double = (n: number) => n * 2;
+const pause = (ms: number) =>
+  new Promise<number>((resolve) => setTimeout(() => resolve(ms), ms));
+const failAt3 = (n: number) => {
+  if (n === 3) throw new RangeError("three");
+  return n;
+};
+
+/** A source that counts what is read and says whether it was closed. */
+function counted(end = Infinity) {
+  const state = {
+    read: 0,
+    closed: 0,
+    *[Symbol.iterator]() {
+      try {
+        while (state.read < end) yield state.read++;
+      } finally {
+        state.closed++;
+      }
+    },
+  };
+  return state;
+}
+
+for (const Pool of POOLS) {
+  const { name } = Pool;
+
+  test(`${name}.imap() gives results in the order of the input`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(2);
+    const items = [30, 1, 20, 2];
+    for (const chunkSize of [1, 2, 3, 100]) {
+      assertEquals(await drained(pool.imap(pause, items, { chunkSize })), {
+        values: items,
+      });
+    }
+    assertEquals(await drained(pool.imap(double, [])), { values: [] });
+    assertEquals(await drained(pool.imap((it) => it, "")), { values: [] });
+    const it = pool.imap(double, [1]);
+    assertEquals(it[Symbol.asyncIterator](), it);
+    assertEquals(await it.next(), { done: false, value: 2 });
+    assertEquals(await it.next(), { done: true, value: undefined });
+    assertEquals(await it.next(), { done: true, value: undefined });
+  });
+
+  test(`${name}.imapUnordered() gives results as they come`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(2);
+    assertEquals(await drained(pool.imapUnordered(pause, [300, 1, 2])), {
+      values: [1, 2, 300],
+    });
+    const many = Array.from({ length: 500 }, (_, i) => i);
+    const found = await drained(
+      pool.imapUnordered(double, many, { chunkSize: 7 }),
+    );
+    assertEquals(
+      found.values.sort((a, b) => a - b),
+      many.map(double),
+    );
+  });
+
+  test(`${name}.imap() answers several next() at once`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(2);
+    const it = pool.imap(double, counted(3));
+    const results = await Promise.all([1, 2, 3, 4, 5].map(() => it.next()));
+    assertEquals(results.map((it) => it.value), [
+      0,
+      2,
+      4,
+      undefined,
+      undefined,
+    ]);
+    assertEquals(results.map((it) => it.done), [
+      false,
+      false,
+      false,
+      true,
+      true,
+    ]);
+  });
+
+  test(`${name}.imap() reads at the first next(), and never far ahead`, {
+    timeout,
+  }, async () => {
+    for (const chunkSize of [1, 3]) {
+      await using pool = new Pool(2);
+      const source = counted();
+      const it = pool.imap(double, source, { chunkSize });
+      await pool.apply(double, [1]);
+      assertEquals(source.read, 0);
+      const ahead = 4 * 2 * chunkSize;
+      for (let given = 1; given <= 25; given++) {
+        assertEquals((await it.next()).value, (given - 1) * 2);
+        assert(source.read <= given + ahead, `${source.read} at ${given}`);
+        await pool.apply(double, [1]);
+        assert(source.read <= given + ahead, `${source.read} at ${given}`);
+      }
+      assertEquals(source.closed, 0);
+      await it.return!();
+      assertEquals(source.closed, 1);
+    }
+  });
+
+  test(`${name}.imap() closes its source when the loop is left`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(2);
+    for (const method of ["imap", "imapUnordered"] as const) {
+      const source = counted();
+      for await (const _ of pool[method](double, source)) break;
+      assertEquals(source.closed, 1);
+      const { read } = source;
+      await pool.apply(double, [1]);
+      assertEquals(source.read, read);
+
+      const thrown = counted();
+      await assertRejects(async () => {
+        for await (const _ of pool[method](double, thrown)) {
+          throw new EvalError("left");
+        }
+      }, EvalError);
+      assertEquals(thrown.closed, 1);
+
+      const untouched = counted();
+      const it = pool[method](double, untouched);
+      assertEquals(await it.return!(), { done: true, value: undefined });
+      assertEquals(await it.next(), { done: true, value: undefined });
+      assertEquals([untouched.read, untouched.closed], [0, 0]);
+    }
+  });
+
+  test(`${name}.imap() does not wait for a source that is stuck`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(2);
+    let closed = 0;
+    const stuck = {
+      [Symbol.asyncIterator]() {
+        let n = 0;
+        return {
+          next: () =>
+            n < 2
+              ? Promise.resolve({ done: false, value: n++ })
+              : new Promise<IteratorResult<number>>(() => {}),
+          return: () => {
+            closed++;
+            return new Promise<IteratorResult<number>>(() => {});
+          },
+        };
+      },
+    };
+    for await (const n of pool.imap(double, stuck)) if (n === 2) break;
+    assertEquals(closed, 1);
+    const it = pool.imap(double, stuck);
+    assertEquals((await it.next()).value, 0);
+    assertEquals((await it.next()).value, 2);
+    const pending = it.next();
+    await it.return!();
+    assertEquals(await pending, { done: true, value: undefined });
+    assertEquals(closed, 2);
+  });
+
+  test(`${name}.imap() drops what has not begun when the loop is left`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(1);
+    const cells = sharedCells();
+    const count = (cells: Int32Array) => Atomics.add(cells, 0, 1);
+    const it = pool.imap(
+      async ([n, cells]: [number, Int32Array]) => {
+        Atomics.add(cells, 0, 1);
+        if (n === 1) await new Promise((resolve) => setTimeout(resolve, 30));
+      },
+      Array.from({ length: 4 }, (_, i): [number, Int32Array] => [i, cells]),
+    );
+    await it.next();
+    await reached(cells, 0, 2);
+    await it.return!();
+    assertEquals(await pool.apply(count, [cells]), 2);
+  });
+
+  test(`${name}.imap() reads asynchronous sources and promises`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(2);
+    async function* slow() {
+      for (const n of [1, 2, 3]) {
+        await Promise.resolve();
+        yield n;
+      }
+    }
+    const promises = [Promise.resolve(1), 2, Promise.resolve(3)];
+    for (const source of [slow, () => promises]) {
+      for (const chunkSize of [1, 2]) {
+        assertEquals(
+          await drained(pool.imap(double, source(), { chunkSize })),
+          { values: [2, 4, 6] },
+        );
+      }
+    }
+    assertEquals(await drained(pool.imap((c: string) => c + c, "a𝄞")), {
+      values: ["aa", "𝄞𝄞"],
+    });
+  });
+
+  test(`${name}.imap() gives all before an input that fails`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(2);
+    const failing = [
+      function* () {
+        yield* [0, 1, 2, 3, 4];
+        throw new EvalError("input");
+      },
+      async function* () {
+        yield* [0, 1, 2, 3, 4];
+        await Promise.reject(new EvalError("input"));
+      },
+      function* () {
+        yield* [0, 1, 2, 3, 4];
+        yield Promise.reject(new EvalError("input"));
+      },
+    ];
+    for (const source of failing) {
+      for (const chunkSize of [1, 2, 5, 9]) {
+        const it = pool.imap(double, source(), { chunkSize });
+        const { values, error } = await drained(it);
+        assertEquals(values, [0, 2, 4, 6, 8]);
+        assertEquals((error as Error)?.name, "EvalError");
+        assertEquals(await it.next(), { done: true, value: undefined });
+        const unordered = await drained(
+          pool.imapUnordered(double, source(), { chunkSize }),
+        );
+        assertEquals(unordered.values.sort(), [0, 2, 4, 6, 8]);
+        assertEquals((unordered.error as Error)?.name, "EvalError");
+      }
+    }
+    const noIterator = {
+      [Symbol.iterator](): Iterator<number> {
+        throw new EvalError("input");
+      },
+    };
+    assertEquals(
+      (await drained(pool.imap(double, noIterator))).error,
+      new EvalError("input"),
+    );
+  });
+
+  test(`${name}.imap() gives all before an item that fails`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(2);
+    for (const method of ["imap", "imapUnordered"] as const) {
+      for (const chunkSize of [1, 4, 10]) {
+        const source = counted();
+        const it = pool[method](failAt3, source, { chunkSize });
+        const { values, error } = await drained(it);
+        if (method === "imap") assertEquals(values, [0, 1, 2]);
+        for (const n of [0, 1, 2]) assert(values.includes(n), `no ${n}`);
+        assertEquals((error as Error)?.message, "three");
+        assertEquals(source.closed, 1);
+        assertEquals(await it.next(), { done: true, value: undefined });
+      }
+    }
+  });
+
+  test(`${name}.imap() goes on after close(), if it had begun`, {
+    timeout,
+  }, async () => {
+    const pool = new Pool(2);
+    const begun = pool.imap(double, counted(30), { chunkSize: 2 });
+    const notBegun = pool.imap(double, counted());
+    const first = await begun.next();
+    pool.close();
+    await assertRejects(() => notBegun.next(), PoolClosedError);
+    const rest = await drained(begun);
+    assertEquals(first.value, 0);
+    assertEquals(rest, {
+      values: Array.from({ length: 29 }, (_, i) => (i + 1) * 2),
+    });
+    await pool.join();
+  });
+
+  test(`${name}.join() does not wait for results to be taken`, {
+    timeout,
+  }, async () => {
+    const pool = new Pool(2);
+    const it = pool.imap(double, [1, 2, 3]);
+    const first = it.next();
+    pool.close();
+    await pool.join();
+    assertEquals((await first).value, 2);
+    assertEquals(await drained(it), { values: [4, 6] });
+  });
+
+  test(`${name}.imap() ends with terminate()`, { timeout }, async () => {
+    const pool = new Pool(2);
+    const source = counted();
+    const it = pool.imap(double, source);
+    await it.next();
+    pool.terminate();
+    assertEquals(source.closed, 1);
+    await assertRejects(() => it.next(), PoolClosedError);
+    assertEquals(await it.next(), { done: true, value: undefined });
+    await pool.join();
+  });
+
+  test(`${name}.imap() reports progress`, { timeout }, async () => {
+    await using pool = new Pool(1);
+    const seen: unknown[] = [];
+    const onProgress = (it: unknown) => void seen.push(it);
+    await drained(pool.imap(double, [1, 2, 3], { chunkSize: 2, onProgress }));
+    await drained(pool.imap(double, counted(1), { onProgress }));
+    assertEquals(seen, [
+      { done: 2, total: 3 },
+      { done: 3, total: 3 },
+      { done: 1, total: undefined },
+    ]);
+  });
+
+  test(`${name}.imap() ends while a source calls back into it`, {
+    timeout,
+  }, async () => {
+    const pool = new Pool(1);
+    const it = pool.imap(
+      double,
+      (function* () {
+        yield 1;
+        pool.terminate();
+        yield 2;
+      })(),
+    );
+    const { error } = await drained(it);
+    assertEquals((error as Error).name, "PoolClosedError");
+    await pool.join();
+    await until(() => pool.stats().queued === 0);
+  });
+}
+
+test("ProcessPool.imap() gives what comes before an item that cannot be sent", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(2);
+  const identity = (it: unknown) => it;
+  for (const chunkSize of [1, 2, 4]) {
+    for (const method of ["imap", "imapUnordered"] as const) {
+      const { values, error } = await drained(
+        pool[method](identity, [0, 1, 2, () => {}, 4], { chunkSize }),
+      );
+      for (const n of [0, 1, 2]) assert(values.includes(n), `no ${n}`);
+      assertEquals((error as Error).name, "DataCloneError");
+    }
+    const { values, error } = await drained(
+      pool.imap((n: number) => n < 2 ? n : () => {}, [0, 1, 2, 3], {
+        chunkSize,
+      }),
+    );
+    assertEquals(values, [0, 1]);
+    assertEquals((error as Error).name, "DataCloneError");
+  }
+});

@@ -1,0 +1,353 @@
+// What a timeout and a signal do to calls, wherever they are.
+
+import { test } from "node:test";
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStrictEquals,
+} from "@std/assert";
+import { ProcessPool, ThreadPool } from "../mod.ts";
+import {
+  abandonsBusyThreads,
+  type AnyPool,
+  outcomes,
+  POOLS,
+  reached,
+  sharedCells,
+  until,
+} from "./_pools.ts";
+import { WatchedSignal } from "./_watched_signal.ts";
+
+const timeout = 30_000;
+
+const double = (n: number) => n * 2;
+const never = () => new Promise<never>(() => {});
+const spin = (): never => {
+  for (;;);
+};
+/** Says that it has begun, and never ends. */
+const beginAndWait = (cells: Int32Array) => {
+  Atomics.add(cells, 0, 1);
+  return new Promise<never>(() => {});
+};
+/** Says that it has begun, and never lets go of its thread. */
+const beginAndSpin = (cells: Int32Array): never => {
+  Atomics.add(cells, 0, 1);
+  for (;;);
+};
+
+async function assertTimesOut(
+  call: () => PromiseLike<unknown>,
+  atLeast = 0,
+): Promise<void> {
+  const began = performance.now();
+  const error = await assertRejects(
+    call,
+    DOMException as unknown as typeof Error,
+    "Cannot ",
+  );
+  const took = performance.now() - began;
+  assertEquals(error.name, "TimeoutError");
+  assert(took > atLeast - 5, `${took} ms`);
+  assert(took < atLeast + 1000, `${took} ms`);
+}
+
+/** The ways to submit one endless call. */
+function submissions(
+  pool: AnyPool,
+  limits: { timeout?: number; signal?: AbortSignal },
+): PromiseLike<unknown>[] {
+  return [
+    pool.apply(never, [], limits),
+    pool.applyAsync(never, [], limits),
+    pool.map(never, [1], limits),
+    pool.mapAsync(never, [1], limits),
+    pool.starmap(never, [[]], limits),
+    pool.starmapAsync(never, [[]], limits),
+    pool.imap(never, [1], limits).next(),
+    pool.imapUnordered(never, [1], limits).next(),
+  ];
+}
+
+for (const Pool of POOLS) {
+  const { name } = Pool;
+
+  test(`${name} times out on time, begun or not`, { timeout }, async () => {
+    await using pool = new Pool(1);
+    const began = performance.now();
+    const calls = submissions(pool, { timeout: 60 });
+    assertEquals(await outcomes(calls), calls.map(() => "TimeoutError"));
+    const took = performance.now() - began;
+    assert(took > 55 && took < 1000, `${took} ms`);
+  });
+
+  test(`${name} does not begin a call that is given 0 ms`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(1);
+    const cells = sharedCells();
+    const count = (cells: Int32Array) => Atomics.add(cells, 0, 1);
+    const none = { timeout: 0 };
+    await assertTimesOut(() => pool.apply(count, [cells], none));
+    await assertTimesOut(() => pool.map(count, [cells], none));
+    await assertTimesOut(() => pool.starmap(count, [[cells]], none));
+    await assertTimesOut(() => pool.imap(never, [1], none).next());
+    assertEquals(await pool.apply(double, [1]), 2);
+    assertEquals(cells[0], 0);
+  });
+
+  test(`${name} waits for ever where it is told to`, { timeout }, async () => {
+    await using pool = new Pool(1);
+    const slow = (n: number) =>
+      new Promise<number>((resolve) => setTimeout(() => resolve(n), 20));
+    for (const timeout of [Infinity, 2 ** 31 - 1, 2 ** 31, 1e12]) {
+      assertEquals(await pool.apply(slow, [1], { timeout }), 1);
+      assertEquals(await pool.map(slow, [1], { timeout }), [1]);
+      const { value } = await pool.imap(slow, [1], { timeout }).next();
+      assertEquals(value, 1);
+    }
+    const undefinedLimits = { timeout: undefined, signal: undefined } as object;
+    assertEquals(await pool.apply(slow, [1], undefinedLimits), 1);
+  });
+
+  test(`${name} counts a timeout from the submission`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(1);
+    const cells = sharedCells();
+    const first = pool.apply(() => new Promise((r) => setTimeout(r, 150)));
+    const count = (cells: Int32Array) => void Atomics.add(cells, 0, 1);
+    await assertTimesOut(() => pool.apply(count, [cells], { timeout: 50 }), 50);
+    await first;
+    assertEquals(await pool.apply(double, [1]), 2);
+    assertEquals(cells[0], 0); // it was dropped
+  });
+
+  test(`${name}.map() has its timeout for the whole of it`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(1);
+    const cells = sharedCells();
+    const slow = async (cells: Int32Array) => {
+      await new Promise((resolve) => setTimeout(resolve, 30));
+      Atomics.add(cells, 0, 1);
+    };
+    const items = Array.from({ length: 20 }, () => cells);
+    await assertTimesOut(
+      () => pool.map(slow, items, { timeout: 100, chunkSize: 1 }),
+      100,
+    );
+    assert(cells[0]! < 5);
+    const stuck = async function* () {
+      yield cells;
+      await new Promise(() => {});
+    };
+    await assertTimesOut(() => pool.map(slow, stuck(), { timeout: 50 }), 50);
+  });
+
+  test(`${name}.imap() counts its timeout from each next()`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(2);
+    const slow = async (n: number) => {
+      await new Promise((resolve) => setTimeout(resolve, n));
+      return n;
+    };
+    await pool.map(slow, [1, 1]);
+    const items = new Array(16).fill(100);
+    const results = [];
+    // All of it takes 800 ms, each next() 100 at most.
+    for await (const n of pool.imap(slow, items, { timeout: 700 })) {
+      results.push(n);
+    }
+    assertEquals(results, items);
+    const it = pool.imap(slow, [1, 5000], { timeout: 300 });
+    assertEquals(await it.next(), { done: false, value: 1 });
+    await assertTimesOut(() => it.next(), 300);
+    assertEquals(await it.next(), { done: true, value: undefined });
+  });
+
+  test(`${name} rejects with the reason of a signal`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(1);
+    const reason = new EvalError("enough");
+    const before = AbortSignal.abort(reason);
+    const refused = submissions(pool, { signal: before, timeout: 0 });
+    for (const it of await Promise.allSettled(refused)) {
+      assertStrictEquals((it as PromiseRejectedResult).reason, reason);
+    }
+    const controller = new AbortController();
+    const calls = submissions(pool, { signal: controller.signal });
+    const all = outcomes(calls);
+    controller.abort(reason);
+    assertEquals(await all, calls.map(() => "EvalError"));
+    const odd = await pool.apply(never, [], { signal: AbortSignal.abort(7) })
+      .catch((it) => it);
+    assertEquals(odd, 7);
+    assertEquals(await pool.apply(double, [1]), 2);
+  });
+
+  test(`${name} drops what was queued when it is aborted`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(1);
+    const cells = sharedCells(2);
+    const gate = pool.apply(async (cells: Int32Array) => {
+      Atomics.store(cells, 1, 1);
+      while (Atomics.load(cells, 1) !== 2) {
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+    }, [cells]);
+    await reached(cells, 1, 1);
+    const controller = new AbortController();
+    const count = (cells: Int32Array) => Atomics.add(cells, 0, 1);
+    const aborted = outcomes([
+      pool.apply(count, [cells], { signal: controller.signal }),
+      pool.map(count, [cells, cells], { signal: controller.signal }),
+    ]);
+    const kept = pool.map(count, [cells, cells], { chunkSize: 1 });
+    controller.abort();
+    assertEquals(await aborted, ["AbortError", "AbortError"]);
+    Atomics.store(cells, 1, 2);
+    await gate;
+    assertEquals(await kept, [0, 1]);
+    assertEquals(cells[0], 2);
+  });
+
+  test(`${name} leaves no listener on a signal`, { timeout }, async () => {
+    await using pool = new Pool(2);
+    const watched = new WatchedSignal();
+    const { signal } = watched;
+    const fail = (): number => {
+      throw new Error("failed");
+    };
+    await pool.apply(double, [1], { signal, timeout: 1e6 });
+    await pool.map(double, [1, 2], { signal, timeout: 1e6 });
+    await outcomes([pool.apply(fail, [], { signal })]);
+    await outcomes([pool.map(fail, [1], { signal })]);
+    await outcomes([pool.apply(never, [], { signal, timeout: 5 })]);
+    for await (const _ of pool.imap(double, [1, 2], { signal }));
+    for await (const _ of pool.imap(double, [1, 2], { signal })) break;
+    await outcomes([pool.imap(fail, [1], { signal }).next()]);
+    assert(watched.added >= 8);
+    assertEquals(watched.listeners, 0);
+  });
+}
+
+test("ProcessPool stops a stuck call and replaces its worker", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const cells = sharedCells();
+  const controller = new AbortController();
+  const stuck = pool.apply(beginAndWait, [cells], {
+    signal: controller.signal,
+  });
+  const behind = [pool.apply(double, [1]), pool.map(double, [1, 2])];
+  const all = outcomes([stuck, ...behind]);
+  await reached(cells, 0, 1);
+  controller.abort();
+  assertEquals(await all, ["AbortError", 2, [2, 4]]);
+  assertEquals(pool.stats().respawned, 1);
+  await until(() => pool.stats().abandoned === 0); // it was not busy
+});
+
+test("ProcessPool ends a loop by its timeout, and the worker is back", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(2);
+  await pool.map(double, [1, 2]);
+  for (let i = 0; i < 3; i++) {
+    const cells = sharedCells();
+    const others = Array.from({ length: 20 }, () => pool.apply(double, [2]));
+    const limits = { timeout: 80 };
+    await assertTimesOut(() => pool.apply(beginAndSpin, [cells], limits), 80);
+    assertEquals(await Promise.all(others), others.map(() => 4));
+    await assertTimesOut(() => pool.map(spin, [1], { timeout: 50 }), 50);
+    await assertTimesOut(
+      () =>
+        pool.apply(
+          (cells: Int32Array) =>
+            void Atomics.wait(cells, 0, Atomics.load(cells, 0)),
+          [cells],
+          { timeout: 50 },
+        ),
+      50,
+    );
+    // All workers are there again.
+    const meet = sharedCells();
+    await pool.map(
+      (cells: Int32Array) => {
+        Atomics.add(cells, 0, 1);
+        Atomics.notify(cells, 0);
+        for (let n; (n = Atomics.load(cells, 0)) < 2;) {
+          Atomics.wait(cells, 0, n);
+        }
+      },
+      [meet, meet],
+      { chunkSize: 1 },
+    );
+  }
+  assertEquals(pool.stats().abandoned, 0);
+  if (abandonsBusyThreads) assertEquals(pool.stats().respawned, 0);
+  assertEquals(pool.stats().failed, 9);
+});
+
+test("ProcessPool stops what a call goes on with after an await", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const call = pool.apply(
+    async () => {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      for (;;);
+    },
+    [],
+    { timeout: 120 },
+  );
+  await assertTimesOut(() => call, 120);
+  assertEquals(await pool.apply(double, [1]), 2);
+});
+
+test("ProcessPool abandons a loop that a signal stops, where it must", {
+  timeout,
+}, async () => {
+  const pool = new ProcessPool(1);
+  const cells = sharedCells();
+  const controller = new AbortController();
+  const { signal } = controller;
+  const call = outcomes([pool.apply(beginAndSpin, [cells], { signal })]);
+  await reached(cells, 0, 1);
+  controller.abort();
+  assertEquals(await call, ["AbortError"]);
+  const abandoned = abandonsBusyThreads ? 1 : 0;
+  assertEquals(pool.stats().abandoned, abandoned);
+  assertEquals(await pool.apply(double, [1]), 2);
+  assertEquals(pool.stats().abandoned, abandoned);
+
+  const loop = outcomes([pool.apply(beginAndSpin, [cells])]);
+  await reached(cells, 0, 2);
+  pool.terminate();
+  assertEquals(await loop, ["PoolClosedError"]);
+  await pool.join();
+  assertEquals(pool.stats().abandoned, 2 * abandoned);
+});
+
+test("ThreadPool keeps the place of a call that timed out", {
+  timeout,
+}, async () => {
+  const pool = new ThreadPool(1);
+  let release = (_: number) => {};
+  const slow = () => new Promise<number>((resolve) => release = resolve);
+  await assertTimesOut(() => pool.apply(slow, [], { timeout: 20 }), 20);
+  assertEquals(pool.stats().busy, 1);
+  await assertTimesOut(() => pool.apply(double, [1], { timeout: 20 }), 20);
+  release(1);
+  assertEquals(await pool.apply(double, [1]), 2);
+  assertEquals(pool.stats().busy, 0);
+  await assertTimesOut(() => pool.apply(slow, [], { timeout: 5 }), 5);
+  pool.close();
+  await pool.join(); // does not wait for it
+});

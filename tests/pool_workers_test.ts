@@ -1,0 +1,351 @@
+// Workers that die, are replaced, and run an initializer.
+
+import { test } from "node:test";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { ProcessPool, ThreadPool, WorkerExitError } from "../mod.ts";
+import {
+  abandonsBusyThreads,
+  drained,
+  outcomes,
+  POOLS,
+  reached,
+  sharedCells,
+  until,
+} from "./_pools.ts";
+
+const timeout = 30_000;
+
+// deno-lint-ignore no-explicit-any
+type Any = any;
+
+const double = (n: number) => n * 2;
+
+/** Ways for a call to end its worker, and the exit codes. */
+const deaths: [string, () => unknown, number][] = [
+  ["process.exit(7)", () => (globalThis as Any).process.exit(7), 7],
+  ["process.exit()", () => (globalThis as Any).process.exit(), 0],
+  ["self.close()", () => {
+    self.close();
+    return new Promise(() => {});
+  }, 0],
+  ["an uncaught error", () => {
+    setTimeout(() => {
+      throw new Error("a bug of the test");
+    });
+    return new Promise(() => {});
+  }, 1],
+  ["an unhandled rejection", () => {
+    Promise.reject(new Error("a bug of the test"));
+    return new Promise(() => {});
+  }, 1],
+];
+if (abandonsBusyThreads) {
+  deaths.push(["Deno.exit(9)", () => (globalThis as Any).Deno.exit(9), 9]);
+}
+
+for (const [how, die, code] of deaths) {
+  test(`ProcessPool replaces a worker that ends by ${how}`, {
+    timeout,
+  }, async () => {
+    await using pool = new ProcessPool(1);
+    const error = await assertRejects(
+      () => pool.apply(die),
+      WorkerExitError,
+      `exit code ${code}`,
+    );
+    assertEquals(error.exitCode, code);
+    assertEquals(error.name, "WorkerExitError");
+    assertEquals(await pool.apply(double, [1]), 2);
+
+    // What waits for it moves on, whatever lane it takes.
+    const date = new Date(0);
+    const calls = [
+      pool.apply(die),
+      pool.apply(double, [1]),
+      pool.apply((it: Date) => it, [date]),
+      pool.map(double, [1, 2, 3], { chunkSize: 1 }),
+      pool.map(die, [1]),
+      pool.apply(double, [2]),
+    ];
+    const died = "WorkerExitError";
+    assertEquals(await outcomes(calls), [died, 2, date, [2, 4, 6], died, 4]);
+    const { respawned, failed, busy, queued, abandoned } = pool.stats();
+    assertEquals([respawned, failed, busy, queued, abandoned], [3, 3, 0, 0, 0]);
+  });
+}
+
+test("ProcessPool survives a stack overflow", { timeout }, async () => {
+  await using pool = new ProcessPool(1);
+  const overflow = (n: number): number => {
+    const deeper = (n: number): number => 1 + deeper(n + 1);
+    return deeper(n);
+  };
+  const error = await pool.apply(overflow, [0]).catch((it) => it);
+  assert(error instanceof RangeError, String(error));
+  assertEquals(await pool.apply(double, [1]), 2);
+});
+
+test("ProcessPool loses an imap item with its worker, and no other", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(2);
+  const dieAt3 = (n: number) => {
+    if (n === 3) (globalThis as Any).process.exit(5);
+    return n;
+  };
+  const { values, error } = await drained(pool.imap(dieAt3, [1, 2, 3, 4]));
+  assertEquals(values, [1, 2]);
+  assertEquals((error as WorkerExitError).exitCode, 5);
+  const failed = await pool.map(dieAt3, [1, 2, 3, 4]).catch((it) => it);
+  assert(failed instanceof WorkerExitError);
+  assertEquals(await pool.map(double, [1, 2, 3]), [2, 4, 6]);
+});
+
+test("ProcessPool replaces a worker that dies while it is idle", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  await pool.apply(() => void setTimeout(() => self.close(), 20));
+  await until(() => pool.stats().respawned === 1);
+  assertEquals(await pool.apply(double, [1]), 2);
+  assertEquals(pool.stats().failed, 0);
+});
+
+test("ProcessPool loses what was transferred with its worker", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const cells = sharedCells();
+  const first = pool.apply(() => (globalThis as Any).process.exit(3));
+  const buffer = new ArrayBuffer(8);
+  const second = pool.apply(
+    (buffer: ArrayBuffer, cells: Int32Array) => {
+      Atomics.add(cells, 0, 1);
+      return buffer.byteLength;
+    },
+    [buffer, cells],
+    { transfer: [buffer] },
+  );
+  const [died, other] = await outcomes([first, second]);
+  assertEquals(died, "WorkerExitError");
+  // It went down with the worker, or waited for the next one.
+  if (other === "WorkerExitError") assertEquals(cells[0], 0);
+  else assertEquals([other, cells[0]], [8, 1]);
+  assertEquals(await pool.apply(double, [1]), 2);
+});
+
+test("ProcessPool replaces a worker after maxTasksPerChild tasks", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1, { maxTasksPerChild: 2 });
+  const who = () => self.name;
+  const names = [];
+  for (let i = 0; i < 6; i++) names.push(await pool.apply(who));
+  for (const i of [0, 2, 4]) assertEquals(names[i], names[i + 1]);
+  assertEquals(new Set(names).size, 3);
+  // A chunk is a task.
+  const many = await pool.map(who, Array(12).fill(0), { chunkSize: 3 });
+  assertEquals(new Set(many).size, 2);
+  const all = await Promise.all(
+    Array.from({ length: 9 }, () => pool.apply(who)),
+  );
+  assertEquals(new Set(all).size, 5);
+  const { completed, respawned, abandoned } = pool.stats();
+  assertEquals([completed, respawned, abandoned], [19, 0, 0]);
+});
+
+test("ProcessPool runs its initializer once in each worker", {
+  timeout,
+}, async () => {
+  const cells = sharedCells();
+  await using pool = new ProcessPool(2, {
+    initializer: async (cells: Int32Array, greeting: string) => {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      Atomics.add(cells, 0, 1);
+      (globalThis as Any).greeting = greeting;
+    },
+    initargs: [cells, "hello"],
+  });
+  const greet = () => (globalThis as Any).greeting as string;
+  const greetings = await pool.map(greet, Array(20).fill(0), { chunkSize: 1 });
+  assertEquals(greetings, Array(20).fill("hello"));
+  await until(() => cells[0] === 2);
+  await outcomes([pool.apply(() => self.close())]);
+  assertEquals(await pool.apply(greet), "hello");
+  await until(() => cells[0] === 3);
+  await pool.map(greet, Array(20).fill(0), { chunkSize: 1 });
+  assertEquals(cells[0], 3);
+});
+
+test("ThreadPool runs its initializer once", { timeout }, async () => {
+  const seen: unknown[] = [];
+  await using pool = new ThreadPool(3, {
+    initializer: async (...args: unknown[]) => {
+      await Promise.resolve();
+      seen.push(args);
+    },
+    initargs: [1, "two"],
+  });
+  await pool.map(() => seen.push("call"), [1, 2]);
+  assertEquals(seen, [[1, "two"], "call", "call"]);
+});
+
+for (const Pool of POOLS) {
+  const { name } = Pool;
+
+  test(`${name} rejects all calls when its initializer throws`, {
+    timeout,
+  }, async () => {
+    const initializer = (message: string) => {
+      throw new EvalError(message);
+    };
+    const pool = new Pool(2, { initializer, initargs: ["no database"] });
+    const early = Array.from({ length: 20 }, () => pool.apply(double, [1]));
+    const calls = [...early, pool.map(double, [1, 2])];
+    for (const result of await Promise.allSettled<unknown>(calls)) {
+      const { reason } = result as PromiseRejectedResult;
+      assertEquals([reason.name, reason.message], ["EvalError", "no database"]);
+    }
+    await assertRejects(() => pool.apply(double, [1]), EvalError);
+    await assertRejects(() => pool.map(double, [1, 2]), EvalError);
+    await assertRejects(() => pool.imap(double, [1, 2]).next(), EvalError);
+    assertEquals(pool.stats().respawned, 0);
+    pool.close();
+    await pool.join();
+  });
+
+  test(`${name} fails any number of calls after its initializer`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(1, {
+      initializer: () => Promise.reject(new EvalError("no")),
+    });
+    const calls = Array.from({ length: 20_000 }, () => pool.apply(double, [1]));
+    const names = new Set(await outcomes(calls));
+    assertEquals([...names], ["EvalError"]);
+  });
+
+  test(`${name} refuses an initializer that is none`, { timeout }, () => {
+    for (const initializer of [1, "f", {}, null]) {
+      assertThrows(() => new Pool(1, { initializer } as Any), TypeError);
+    }
+    for (const initargs of [1, "f", {}, null]) {
+      assertThrows(
+        () => new Pool(1, { initializer: () => {}, initargs } as Any),
+        TypeError,
+        "initargs",
+      );
+    }
+  });
+}
+
+test("ProcessPool rejects all calls when its initializer ends the worker", {
+  timeout,
+}, async () => {
+  const cells = sharedCells();
+  const initializer = (cells: Int32Array) => {
+    Atomics.add(cells, 0, 1);
+    (globalThis as Any).process.exit(4);
+  };
+  await using pool = new ProcessPool(2, { initializer, initargs: [cells] });
+  const calls = [pool.apply(double, [1]), pool.map(double, [1, 2, 3])];
+  for (const result of await Promise.allSettled(calls)) {
+    const error = (result as PromiseRejectedResult).reason;
+    assert(error instanceof WorkerExitError);
+    assertEquals(error.exitCode, 4);
+  }
+  await assertRejects(() => pool.apply(double, [1]), WorkerExitError);
+  assert(cells[0]! <= 2, `${cells[0]} workers`);
+});
+
+test("ProcessPool refuses what it cannot send to the initializer", {
+  timeout,
+}, () => {
+  const initializer = (_: unknown) => {};
+  const error = assertThrows(
+    () => new ProcessPool(1, { initializer, initargs: [{ a: [() => {}] }] }),
+    DOMException as Any,
+    "initargs[0].a[0]",
+  );
+  assertEquals(error.name, "DataCloneError");
+  const clash = assertThrows(
+    () => new ProcessPool(1, { initializer, initargs: [new WeakMap()] }),
+    DOMException as Any,
+    "initargs[0]",
+  );
+  assertEquals(clash.name, "DataCloneError");
+  assertThrows(
+    () => new ProcessPool(1, { initializer: initializer.bind(null) }),
+    TypeError,
+    "bound",
+  );
+});
+
+test("ProcessPool lets no short call wait behind a long one", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(2);
+  await pool.map(double, [1, 2], { chunkSize: 1 });
+  const cells = sharedCells();
+  const block = (cells: Int32Array, ms: number) => {
+    Atomics.store(cells, 0, 1);
+    const until = Date.now() + ms;
+    while (Date.now() < until);
+  };
+  const tiny = () =>
+    Array.from({ length: 200 }, (_, i) => pool.apply(double, [i]));
+  const times: number[] = [];
+  for (let i = 0; i < 5; i++) { // the machine may be busy with something else
+    const before = i % 2 === 0 ? [] : tiny();
+    let longIsDone = false;
+    const long = pool.apply(block, [cells, 500]).then(() => longIsDone = true);
+    const began = performance.now();
+    await Promise.all([...before, ...tiny()]);
+    times.push(performance.now() - began);
+    assert(!longIsDone, "tiny calls waited for the long one");
+    await long;
+  }
+  assert(Math.min(...times) < 100, `${times} ms`);
+});
+
+test("ProcessPool lets a worker's own timers and messages have their turn", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  await pool.apply(() => {
+    (globalThis as Any).ticks = 0;
+    setInterval(() => (globalThis as Any).ticks++, 1);
+  });
+  const spin = () => {
+    const until = performance.now() + 0.2;
+    while (performance.now() < until);
+  };
+  await Promise.all(Array.from({ length: 500 }, () => pool.apply(spin)));
+  const ticks = await pool.apply(() => (globalThis as Any).ticks as number);
+  assert(ticks > 10, `${ticks} ticks`);
+});
+
+test("ProcessPool takes back a call that had not begun", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1, {
+    initializer: () => new Promise((resolve) => setTimeout(resolve, 100)),
+  });
+  const cells = sharedCells(2);
+  const count = (cells: Int32Array, at: number, _?: unknown) =>
+    Atomics.add(cells, at, 1);
+  const buffer = new ArrayBuffer(8);
+  const dropped = [
+    pool.apply(count, [cells, 0], { timeout: 20 }),
+    pool.apply(count, [cells, 0, new Date()], { timeout: 20 }),
+    pool.apply(count, [cells, 0, buffer], { timeout: 20, transfer: [buffer] }),
+  ];
+  const kept = [
+    pool.apply(count, [cells, 1]),
+    pool.apply(count, [cells, 1, new Date()]),
+  ];
+  assertEquals(await outcomes(dropped), dropped.map(() => "TimeoutError"));
+  assertEquals(await outcomes(kept), [0, 1]);
+  await reached(cells, 1, 2);
+  assertEquals([...cells], [0, 2]);
+});

@@ -1,0 +1,612 @@
+import { test } from "node:test";
+import { readdir } from "node:fs/promises";
+import { memoryUsage } from "node:process";
+import {
+  assert,
+  assertEquals,
+  assertFalse,
+  assertRejects,
+  assertStrictEquals,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
+import { delay } from "@std/async";
+import { activeChildren, currentProcess, Event, Process } from "../mod.ts";
+import { runProgram } from "./_program.ts";
+import { startAnother, startPulse, storeWho } from "./testdata/tasks.ts";
+import { WatchedSignal } from "./_watched_signal.ts";
+
+const timeout = 20_000;
+
+/** A process that ends when it is told to, and not before. */
+function waitingProcess(
+  options: { name?: string; daemon?: boolean } = {},
+): Process {
+  const process = new Process(() => new Promise(() => {}), options);
+  process.start();
+  return process as unknown as Process;
+}
+
+test("Process runs its target with its arguments", { timeout }, async () => {
+  const cells = new Int32Array(new SharedArrayBuffer(8));
+  const process = new Process((cells: Int32Array, a: number, b: string) => {
+    Atomics.store(cells, 0, a);
+    Atomics.store(cells, 1, b.length);
+  }, { args: [cells, 7, "four"] });
+  assertEquals(process.id, null);
+  assertEquals(process.exitCode, null);
+  assertFalse(process.isAlive());
+  process.start();
+  assert(process.isAlive());
+  assertEquals(typeof process.id, "number");
+  assertEquals(process.exitCode, null);
+  assertStrictEquals(await process.join(), 0);
+  assertFalse(process.isAlive());
+  assertEquals(process.exitCode, 0);
+  assertEquals([...cells], [7, 4]);
+  assertStrictEquals(await process.join(), 0); // again
+  assertStrictEquals(await process.join({ timeout: 0 }), 0);
+});
+
+test("Process waits for the target's promise", { timeout }, async () => {
+  const event = new Event();
+  const process = new Process(async (event: Event) => {
+    await event.wait();
+    event.clear();
+  }, { args: [event] });
+  process.start();
+  assertStrictEquals(await process.join({ timeout: 50 }), null);
+  assert(process.isAlive());
+  event.set();
+  assertStrictEquals(await process.join(), 0);
+  assertFalse(event.isSet());
+});
+
+test("Process ends when its target has, whatever timers are left", {
+  timeout,
+}, async () => {
+  const process = new Process(() => {
+    setInterval(() => {}, 1000);
+    setTimeout(() => {}, 60_000);
+  });
+  process.start();
+  assertStrictEquals(await process.join({ timeout: 10_000 }), 0);
+});
+
+test("Process has a default name that counts, or the one it was given", {
+  timeout,
+}, () => {
+  const [one, two] = [new Process(() => {}), new Process(() => {})];
+  const number = (it: Process) => Number(/^Process-(\d+)$/.exec(it.name)?.[1]);
+  assert(number(one as unknown as Process) >= 1);
+  assertEquals(
+    number(two as unknown as Process),
+    number(one as unknown as Process) + 1,
+  );
+  assertEquals(new Process(() => {}, { name: "diner" }).name, "diner");
+  assertEquals(new Process(() => {}, { name: "" }).name, "");
+  assertFalse(one.daemon);
+  assert(new Process(() => {}, { daemon: true }).daemon);
+});
+
+test("Process gives its code its name in self.name", { timeout }, async () => {
+  for (const name of ["restaurant", "Prozess Nº 1", ""]) {
+    const process = new Process((name: string) => {
+      if (self.name !== name) throw new Error(`self.name is ${self.name}`);
+    }, { args: [name], name });
+    process.start();
+    assertStrictEquals(await process.join(), 0);
+  }
+});
+
+test("currentProcess() tells the program from its processes", {
+  timeout,
+}, async () => {
+  assertEquals(currentProcess(), { name: "MainProcess", id: 0 });
+  const cells = new Int32Array(new SharedArrayBuffer(8));
+  const process = new Process(storeWho, { args: [cells], name: "four" });
+  process.start();
+  assertStrictEquals(await process.join(), 0);
+  assertEquals([...cells], [process.id, 4]);
+});
+
+test("Process has an id of its own", { timeout }, async () => {
+  const processes = [1, 2, 3].map(() => new Process(() => {}));
+  for (const process of processes) process.start();
+  const ids = processes.map((it) => it.id);
+  assertEquals(new Set(ids).size, 3);
+  assertFalse(ids.includes(0));
+  await Promise.all(processes.map((it) => it.join()));
+  assertEquals(processes.map((it) => it.id), ids);
+});
+
+test("activeChildren() lists the processes that live", {
+  timeout,
+}, async () => {
+  assertEquals(activeChildren(), []);
+  const [one, two] = [waitingProcess(), waitingProcess()];
+  new Process(() => {}); // was never started
+  assertEquals(activeChildren(), [one, two]);
+  assertStrictEquals(activeChildren()[0], one);
+  one.terminate();
+  assertEquals(activeChildren(), [two]);
+  two.kill();
+  assertEquals(activeChildren(), []);
+  const three = new Process(() => {});
+  three.start();
+  assertEquals(activeChildren().length, 1);
+  await three.join();
+  assertEquals(activeChildren(), []);
+});
+
+test("Process.start() throws the second time", { timeout }, async () => {
+  const process = new Process(() => {}, { name: "once" });
+  process.start();
+  assertThrows(() => process.start(), Error, 'Cannot start process "once"');
+  await process.join();
+  assertThrows(() => process.start(), Error, "started before");
+});
+
+test("Process that was not started cannot be joined or ended", {
+  timeout,
+}, async () => {
+  const process = new Process(() => {});
+  await assertRejects(() => process.join(), Error, "not started");
+  assertThrows(() => process.terminate(), Error, "Cannot terminate process");
+  assertThrows(() => process.kill(), Error, "Cannot kill process");
+});
+
+test("Process() throws for a bad argument", { timeout }, () => {
+  for (const target of [undefined, null, "text", {}, 1]) {
+    assertThrows(
+      () => new Process(target as unknown as () => void),
+      TypeError,
+      "Cannot create process as target must be a function: received",
+    );
+  }
+  for (const args of [null, "text", {}, 1, new Set()]) {
+    assertThrows(
+      () => new Process(() => {}, { args: args as unknown as [] }),
+      TypeError,
+      "args must be an array",
+    );
+  }
+  for (const name of [null, 1, {}]) {
+    assertThrows(
+      () => new Process(() => {}, { name: name as unknown as string }),
+      TypeError,
+      "name must be a string",
+    );
+  }
+  class Target {}
+  for (
+    const [target, includes] of [
+      [(() => {}).bind(null), "wrap it in a function"],
+      [Math.max, "native"],
+      [parseInt, 'function "parseInt"'],
+      [Target, "class"],
+    ] as [() => void, string][]
+  ) {
+    assertThrows(() => new Process(target), TypeError, includes);
+  }
+});
+
+test("Process() refuses permissions where they cannot be bounded", {
+  timeout,
+}, () => {
+  if ("Deno" in globalThis) {
+    new Process(() => {}, { permissions: "none" });
+  } else {
+    assertThrows(
+      () => new Process(() => {}, { permissions: "none" }),
+      TypeError,
+      "only Deno",
+    );
+  }
+});
+
+test("Process.join() rejects a bad timeout", { timeout }, async () => {
+  const process = waitingProcess();
+  for (const timeout of [-1, -Infinity, NaN]) {
+    const joining = process.join({ timeout });
+    await assertRejects(() => joining, RangeError, "Cannot join process");
+  }
+  process.terminate();
+});
+
+test("Process.join() resolves null after its timeout, and not before", {
+  timeout,
+}, async () => {
+  const process = waitingProcess();
+  assertStrictEquals(await process.join({ timeout: 0 }), null);
+  for (const timeout of [1, 30]) {
+    const began = performance.now();
+    assertStrictEquals(await process.join({ timeout }), null);
+    assert(performance.now() - began > timeout - 1.5);
+  }
+  const joining = process.join({ timeout: 2 ** 40 });
+  await delay(10);
+  process.terminate();
+  assertStrictEquals(await joining, -15);
+});
+
+test("Process.join() rejects with the reason of its signal", {
+  timeout,
+}, async () => {
+  const process = waitingProcess();
+  const watched = new WatchedSignal();
+  const { signal } = watched;
+  const reason = new Error("no more");
+  assertStrictEquals(await process.join({ signal, timeout: 1 }), null);
+  const joining = process.join({ signal });
+  assertEquals(watched.listeners, 1);
+  watched.abort(reason);
+  assertStrictEquals(await joining.catch((it) => it), reason);
+  assertStrictEquals(
+    await process.join({ signal, timeout: 0 }).catch((it) => it),
+    reason,
+  );
+  assertEquals(watched.listeners, 0);
+  assert(process.isAlive()); // it goes on
+  const other = new WatchedSignal();
+  const again = process.join({ signal: other.signal });
+  process.terminate();
+  assertStrictEquals(await again, -15);
+  assertEquals(other.listeners, 0);
+  const late = process.join({ signal }); // ended, and aborted: the signal wins
+  assertStrictEquals(await late.catch((it) => it), reason);
+});
+
+test("Process.terminate() and kill() end it at once for everyone who looks", {
+  timeout,
+}, async () => {
+  for (const [verb, code] of [["terminate", -15], ["kill", -9]] as const) {
+    // An endless loop is in lifetime_test.ts: Deno cannot stop it here.
+    const targets: (() => unknown)[] = [
+      () => new Promise(() => {}),
+      () => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0),
+      () => {},
+    ];
+    for (const target of targets) {
+      const process = new Process(target);
+      process.start();
+      const joining = process.join();
+      process[verb]();
+      assertFalse(process.isAlive());
+      assertEquals(process.exitCode, code);
+      assertStrictEquals(await joining, code);
+      process.terminate(); // changes nothing any more
+      process.kill();
+      assertEquals(process.exitCode, code);
+      assertStrictEquals(await process.join(), code);
+    }
+  }
+});
+
+if (!("Deno" in globalThis)) {
+  test("Process.terminate() stops a thread that is busy", {
+    timeout,
+  }, async () => {
+    const cells = new Int32Array(new SharedArrayBuffer(4));
+    const started = new Event();
+    const process = new Process((cells: Int32Array, started: Event) => {
+      started.set();
+      for (;;) Atomics.add(cells, 0, 1);
+    }, { args: [cells, started] });
+    process.start();
+    assert(await started.wait());
+    process.terminate();
+    assertStrictEquals(await process.join(), -15);
+    let count: number;
+    do {
+      count = Atomics.load(cells, 0);
+      await delay(20);
+    } while (Atomics.load(cells, 0) !== count); // the deadline is the test's
+  });
+}
+
+test("Process.terminate() of one that has ended changes nothing", {
+  timeout,
+}, async () => {
+  const process = new Process(() => {});
+  process.start();
+  await process.join();
+  process.terminate();
+  process.kill();
+  assertEquals(process.exitCode, 0);
+});
+
+test("Process that was ended does nothing more to shared objects", {
+  timeout,
+}, async () => {
+  const event = new Event();
+  const started = new Event();
+  const processes = [true, false].map((sync) => {
+    const process = new Process(
+      async (event: Event, started: Event, sync: boolean) => {
+        started.set();
+        for (;;) {
+          try {
+            event.set();
+            if (!sync) await event.wait();
+          } catch {
+            // Even one that swallows what it is told.
+          }
+        }
+      },
+      { args: [event, started, sync] },
+    );
+    process.start();
+    return process;
+  });
+  assert(await started.wait());
+  assert(await event.wait());
+  for (const process of processes) process.terminate();
+  do { // what was under way may still come; the deadline is the test's
+    event.clear();
+    await delay(50);
+  } while (event.isSet());
+});
+
+// Every way to end, with the exit code. The target first notes the time in a
+// cell that is shared, so that the delay until the parent knows can be told.
+const endings: Record<
+  string,
+  { code: number; target: (end: Float64Array) => unknown }
+> = {
+  "returns": {
+    code: 0,
+    target: (end) => {
+      end[0] = Date.now();
+    },
+  },
+  "returns a promise that resolves": {
+    code: 0,
+    target: async (end) => {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      end[0] = Date.now();
+    },
+  },
+  "throws": {
+    code: 1,
+    target: (end) => {
+      end[0] = Date.now();
+      throw new Error("expected by the test");
+    },
+  },
+  "throws what is no error": {
+    code: 1,
+    target: (end) => {
+      end[0] = Date.now();
+      throw undefined;
+    },
+  },
+  "returns a promise that rejects": {
+    code: 1,
+    target: async (end) => {
+      await Promise.resolve();
+      end[0] = Date.now();
+      throw new Error("expected by the test");
+    },
+  },
+  "calls process.exit(7)": {
+    code: 7,
+    target: (end) => {
+      end[0] = Date.now();
+      (globalThis as unknown as { process: { exit(code: number): void } })
+        .process.exit(7);
+    },
+  },
+  "calls process.exit(0) beside a target that goes on": {
+    code: 0,
+    target: (end) => {
+      setTimeout(() => {
+        end[0] = Date.now();
+        (globalThis as unknown as { process: { exit(code: number): void } })
+          .process.exit(0);
+      }, 5);
+      return new Promise(() => {});
+    },
+  },
+  "calls self.close()": {
+    code: 0,
+    target: (end) => {
+      end[0] = Date.now();
+      self.close();
+      return new Promise(() => {});
+    },
+  },
+  "lets an error go beside the target": {
+    code: 1,
+    target: (end) => {
+      setTimeout(() => {
+        end[0] = Date.now();
+        throw new Error("expected by the test");
+      }, 5);
+      return new Promise(() => {});
+    },
+  },
+  "lets a rejection go beside the target": {
+    code: 1,
+    target: (end) => {
+      setTimeout(() => {
+        end[0] = Date.now();
+        Promise.reject(new Error("expected by the test"));
+      }, 5);
+      return new Promise(() => {});
+    },
+  },
+  "overflows the stack": {
+    code: 1,
+    target: (end) => {
+      const deeper = (n: number): number => deeper(n + 1) + 1;
+      end[0] = Date.now();
+      deeper(0);
+    },
+  },
+};
+if ("Deno" in globalThis) {
+  endings["calls Deno.exit(3)"] = {
+    code: 3,
+    target: (end) => {
+      end[0] = Date.now();
+      Deno.exit(3);
+    },
+  };
+}
+
+for (const [name, { code, target }] of Object.entries(endings)) {
+  test(`Process that ${name} has exit code ${code}, known within 100 ms`, {
+    timeout,
+  }, async () => {
+    const delays: number[] = [];
+    for (let i = 0; i < 5; i++) {
+      const end = new Float64Array(new SharedArrayBuffer(8));
+      const process = new Process(target, { args: [end] });
+      process.start();
+      assertStrictEquals(await process.join(), code);
+      assertFalse(process.isAlive());
+      assertEquals(process.exitCode, code);
+      delays.push(Date.now() - end[0]!);
+      if (delays.at(-1)! < 100) return;
+    }
+    throw new Error(`known after ${delays} ms`);
+  });
+}
+
+test("Process that never waits for anything ends all the same", {
+  timeout,
+}, async () => {
+  // Nothing but a promise that is pending: it lives.
+  const process = waitingProcess();
+  assertStrictEquals(await process.join({ timeout: 200 }), null);
+  process.terminate();
+});
+
+/** The threads and file descriptors of this program, where Linux tells them. */
+async function countHandles(): Promise<number> {
+  const folders = ["/proc/self/task", "/proc/self/fd"];
+  const lists = folders.map((it) => readdir(it).catch(() => []));
+  return (await Promise.all(lists)).flat().length;
+}
+
+test("Process takes 200 starts and joins without growing", {
+  timeout: 120_000,
+}, async () => {
+  const run = async (count: number) => {
+    for (let i = 0; i < count; i += 4) {
+      const processes = Array.from({ length: 4 }, () => {
+        const process = new Process((n: number[]) => n.length, {
+          args: [[1, 2, 3]],
+        });
+        process.start();
+        return process;
+      });
+      for (const process of processes) {
+        assertStrictEquals(await process.join(), 0);
+      }
+    }
+  };
+  await run(40);
+  const before = memoryUsage().rss;
+  const handles = await countHandles();
+  await run(160);
+  const grown = (memoryUsage().rss - before) / 2 ** 20;
+  assertEquals(activeChildren(), []);
+  // A worker that stayed would keep a mebibyte on Bun, seven on the others.
+  assert(grown < 100, `grew by ${grown} MiB`);
+  // The runtime may keep a few threads and descriptors for later.
+  const kept = await countHandles() - handles;
+  assert(kept < 20, `${kept} threads and descriptors stayed`);
+});
+
+test("Process can start processes of its own", { timeout }, async () => {
+  const event = new Event();
+  const process = new Process(startAnother, { args: [event] });
+  process.start();
+  assertStrictEquals(await process.join(), 0);
+  assert(event.isSet());
+});
+
+test("Process takes its children down with it", { timeout }, async () => {
+  for (const verb of ["terminate", "kill", "exit"] as const) {
+    const [born, pulse, exit] = [new Event(), new Event(), new Event()];
+    const process = new Process(startPulse, { args: [born, pulse, exit] });
+    process.start();
+    assert(await born.wait({ timeout: 10_000 }));
+    pulse.clear();
+    assert(await pulse.wait({ timeout: 10_000 })); // the grandchild's
+    if (verb === "exit") exit.set();
+    else process[verb]();
+    assertStrictEquals(
+      await process.join(),
+      { terminate: -15, kill: -9, exit: 0 }[verb],
+    );
+    do { // it ends soon; the deadline is the test's
+      pulse.clear();
+      await delay(50);
+    } while (pulse.isSet());
+  }
+});
+
+test(
+  "Process writes the error of its target to standard error under its name",
+  {
+    timeout,
+  },
+  async () => {
+    const { code, stdout, stderr } = await runProgram(async ({ Process }) => {
+      const process = new Process(function fails() {
+        throw new RangeError("outermost", { cause: new Error("innermost") });
+      }, { name: "the unlucky one" });
+      process.start();
+      console.log("exit code", await process.join());
+    });
+    assertEquals(code, 0); // the parent lives on
+    assertStringIncludes(stdout, "exit code 1");
+    assertStringIncludes(stderr, "the unlucky one");
+    assertStringIncludes(stderr, "outermost");
+    assertStringIncludes(stderr, "innermost");
+    assertStringIncludes(stderr, "multiprocessing:fails");
+    assertFalse(stderr.includes("data:"), "the worker's program is printed");
+  },
+);
+
+test(
+  "Process says with a ReferenceError that outer variables are not visible",
+  {
+    timeout,
+  },
+  async () => {
+    const { stdout, stderr } = await runProgram(async ({ Process }) => {
+      const outer = { value: 1 };
+      outer.value++; // or a transpiler would put it into the function
+      const process = new Process(() => void outer.value);
+      process.start();
+      console.log("exit code", await process.join());
+    });
+    assertStringIncludes(stdout, "exit code 1");
+    assertStringIncludes(stderr, "outer");
+    assertStringIncludes(stderr, "pass them as arguments");
+    assertStringIncludes(stderr, "task()");
+  },
+);
+
+test("Process prints all that its target wrote before it ended", {
+  timeout,
+}, async () => {
+  const { stdout } = await runProgram(async ({ Process }) => {
+    for (const exits of [false, true]) {
+      const process = new Process((exits: boolean) => {
+        for (let i = 0; i < 200; i++) console.log(`line ${i}`);
+        if (exits) {
+          (globalThis as unknown as { process: { exit(code: number): void } })
+            .process.exit(0);
+        }
+      }, { args: [exits] });
+      process.start();
+      await process.join();
+    }
+  });
+  assertEquals(stdout.match(/^line \d+$/gm)?.length, 400);
+});

@@ -1,0 +1,328 @@
+// Everything at once: calls of all kinds while workers die at random.
+
+import { test } from "node:test";
+import process from "node:process";
+import { readdirSync } from "node:fs";
+import { assert, assertEquals } from "@std/assert";
+import { ProcessPool, ThreadPool } from "../mod.ts";
+import { travel } from "../_internal/dispatcher.ts";
+import { sharedCells } from "./_pools.ts";
+import { Random } from "./_random.ts";
+
+const timeout = 120_000;
+
+// deno-lint-ignore no-explicit-any
+type Any = any;
+
+/** Counts an execution in the worker, and returns what it was given. */
+const echo = (id: number, payload: unknown) => {
+  Atomics.add((globalThis as Any).runs, id, 1);
+  return payload;
+};
+const echoLater = async (id: number, payload: unknown) => {
+  Atomics.add((globalThis as Any).runs, id, 1);
+  await new Promise((resolve) => setTimeout(resolve, 1));
+  return payload;
+};
+const count = (id: number) => {
+  Atomics.add((globalThis as Any).runs, id, 1);
+  return -id;
+};
+const fail = (id: number) => {
+  Atomics.add((globalThis as Any).runs, id, 1);
+  throw new RangeError(`${id}`);
+};
+const stick = (id: number) => {
+  Atomics.add((globalThis as Any).runs, id, 1);
+  return new Promise(() => {});
+};
+const spin = (id: number) => {
+  Atomics.add((globalThis as Any).runs, id, 1);
+  for (;;);
+};
+const exit = (id: number) => {
+  Atomics.add((globalThis as Any).runs, id, 1);
+  const { process } = globalThis as Any;
+  if (process) process.exit(3);
+  self.close(); // a browser
+};
+const close = (id: number) => {
+  Atomics.add((globalThis as Any).runs, id, 1);
+  self.close();
+  return new Promise(() => {});
+};
+/** Answers, and ends the worker some time later. */
+const bomb = (id: number) => {
+  Atomics.add((globalThis as Any).runs, id, 1);
+  setTimeout(() => {
+    (globalThis as Any).console.error = () => {};
+    throw new Error("the storm's");
+  }, 2);
+};
+
+const PAYLOADS: (() => unknown)[] = [
+  () => 1.5,
+  () => "a short text",
+  () => undefined,
+  () => ({ id: 1, name: "two", list: [1, 2, 3] }),
+  () => [1, 2, 3, -0],
+  () => "long é ".repeat(300),
+  () => new Date(5),
+  () => new Map([[1, { a: [2n] }]]),
+  () => new Uint8Array(100).fill(7),
+  () => Array.from({ length: 300 }, (_, i) => i / 2),
+];
+
+interface Storm {
+  calls: number;
+  processes: number;
+  maxTasksPerChild?: number;
+}
+
+class Blast {
+  readonly #random = new Random(Date.now() | 0);
+  readonly #runs: Int32Array;
+  readonly #pool: ProcessPool;
+  #nextId = 0;
+  /** Calls that answered and left something that ends their worker. */
+  #bombs = 0;
+  /** Calls that lost their worker without asking for it. */
+  #victims = 0;
+  readonly #problems: string[] = [];
+
+  constructor(storm: Storm) {
+    const { calls, processes, maxTasksPerChild } = storm;
+    this.#runs = sharedCells(calls * 4);
+    this.#pool = new ProcessPool(processes, {
+      initializer: (runs: Int32Array) => {
+        (globalThis as Any).runs = runs;
+      },
+      initargs: [this.#runs],
+      ...maxTasksPerChild ? { maxTasksPerChild } : {},
+    });
+  }
+
+  async rage(calls: number): Promise<void> {
+    const submit = async (count: number) => {
+      while (count > 0) {
+        const burst = Math.min(count, 1 + this.#random.below(300));
+        count -= burst;
+        await Promise.all(Array.from({ length: burst }, () => this.#one()));
+      }
+    };
+    const third = Math.ceil(calls / 3);
+    await Promise.all([submit(third), submit(third), submit(third)]);
+    const { busy, queued } = this.#pool.stats();
+    assertEquals([busy, queued], [0, 0]);
+    this.#pool.close();
+    await this.#pool.join();
+    assertEquals(this.#problems.slice(0, 20), []);
+    const twice = this.#runs.findIndex((it) => it > 1);
+    assertEquals(twice, -1, `call ${twice} ran ${this.#runs[twice]} times`);
+    assert(
+      this.#victims <= this.#bombs,
+      `${this.#bombs} bombs, ${this.#victims} victims`,
+    );
+  }
+
+  /** Checks how a call ended; `expected` are the errors it asked for. */
+  async #check(
+    kind: string,
+    ids: number[],
+    call: PromiseLike<unknown>,
+    value: unknown,
+    expected: string[] = [],
+  ): Promise<void> {
+    try {
+      assertEquals(await call, value);
+      for (const id of ids) {
+        const runs = Atomics.load(this.#runs, id);
+        if (runs !== 1) this.#problems.push(`${kind} ran ${runs} times`);
+      }
+    } catch (error) {
+      const { name } = error as Error;
+      if (expected.includes(name)) return;
+      if (name === "WorkerExitError") this.#victims++;
+      else this.#problems.push(`${kind}: ${error}`);
+    }
+  }
+
+  #one(): Promise<void> {
+    const random = this.#random;
+    const pool = this.#pool;
+    const id = this.#nextId++;
+    const kind = random.below(8000);
+    if (kind === 0) {
+      return this.#check("exit", [id], pool.apply(exit, [id]), 0, [
+        "WorkerExitError",
+      ]);
+    }
+    if (kind === 1) {
+      return this.#check("close", [id], pool.apply(close, [id]), 0, [
+        "WorkerExitError",
+      ]);
+    }
+    if (kind === 2) {
+      this.#bombs++;
+      return this.#check("bomb", [id], pool.apply(bomb, [id]), undefined);
+    }
+    if (kind === 3) {
+      const call = pool.apply(stick, [id], { timeout: 1 + random.below(30) });
+      return this.#check("stick", [id], call, 0, ["TimeoutError"]);
+    }
+    if (kind === 4) {
+      const call = pool.apply(spin, [id], { timeout: 1 + random.below(30) });
+      return this.#check("spin", [id], call, 0, ["TimeoutError"]);
+    }
+    if (kind < 7) {
+      const controller = new AbortController();
+      setTimeout(() => controller.abort(), random.below(20));
+      const { signal } = controller;
+      const call = pool.apply(stick, [id], { signal });
+      return this.#check("abort", [id], call, 0, ["AbortError"]);
+    }
+    if (kind < 40) {
+      const controller = new AbortController();
+      const call = pool.apply(echoLater, [id, id], {
+        signal: controller.signal,
+      });
+      queueMicrotask(() => controller.abort());
+      return this.#check("late", [id], call, id, ["AbortError"]);
+    }
+    if (kind < 100) {
+      const call = pool.apply(echo, [id, 1], { timeout: random.below(20) });
+      return this.#check("hurry", [id], call, 1, ["TimeoutError"]);
+    }
+    if (kind < 300) {
+      const call = pool.apply(fail, [id]).catch((error) => error.message);
+      return this.#check("fail", [id], call, `${id}`);
+    }
+    if (kind < 500) {
+      const buffer = new ArrayBuffer(16);
+      const call = pool.apply(echo, [id, buffer], {
+        transfer: [buffer],
+        transferResult: true,
+      });
+      return this.#check("transfer", [id], call, new ArrayBuffer(16));
+    }
+    if (kind < 800) {
+      const ids = [id, this.#nextId++, this.#nextId++];
+      const options = { chunkSize: 1 + random.below(3) };
+      const negative = ids.map((it) => -it);
+      if (random.below(2) === 0) {
+        return this.#check("map", ids, pool.map(count, ids, options), negative);
+      }
+      const iterator = pool.imap(count, ids, options);
+      const call = (async () => {
+        const values = [];
+        for await (const value of iterator) values.push(value);
+        return values;
+      })();
+      return this.#check("imap", ids, call, negative);
+    }
+    const payload = random.pick(PAYLOADS)();
+    const fn = kind < 1200 ? echoLater : echo;
+    return this.#check("echo", [id], pool.apply(fn, [id, payload]), payload);
+  }
+}
+
+async function rage(storm: Storm): Promise<void> {
+  await new Blast(storm).rage(storm.calls);
+}
+
+test("A storm loses no call and runs none twice", { timeout }, async () => {
+  await rage({ calls: 100_000, processes: 3 });
+});
+
+test("A storm over workers that are replaced all the time", {
+  timeout,
+}, async () => {
+  await rage({ calls: 3000, processes: 2, maxTasksPerChild: 100 });
+});
+
+const { lane, sizes } = travel;
+for (
+  const [name, way, calls] of [
+    ["tiny rings", { lane, sizes: { calls: 1024, answers: 512 } }, 20_000],
+    ["messages alone", { lane: "plain", sizes }, 20_000],
+  ] as const
+) {
+  test(`A storm with ${name}`, { timeout }, async () => {
+    Object.assign(travel, way);
+    try {
+      await rage({ calls, processes: 3 });
+    } finally {
+      Object.assign(travel, { lane, sizes });
+    }
+  });
+}
+
+test("A storm of terminate() settles everything", { timeout }, async () => {
+  const random = new Random(Date.now() | 0);
+  for (let i = 0; i < 15; i++) {
+    const pool = new ProcessPool(2);
+    const wait = (ms: number) =>
+      new Promise((resolve) => setTimeout(resolve, ms));
+    const calls = Array.from(
+      { length: 300 },
+      (_, n) =>
+        n % 3 === 0
+          ? pool.map((n: number) => n, [1, 2, 3], { chunkSize: 1 })
+          : n % 50 === 1
+          ? pool.apply(wait, [1])
+          : pool.apply((n: unknown) => n, [n % 2 ? n : new Date()]),
+    );
+    const all = Promise.allSettled<unknown>(calls);
+    await wait(random.below(i < 5 ? 3 : 60));
+    pool.terminate();
+    await pool.join();
+    for (const result of await all) {
+      if (result.status === "rejected") {
+        assertEquals(result.reason.name, "PoolClosedError");
+      }
+    }
+  }
+});
+
+/** What the program holds, as far as the system tells. */
+function held(): { threads: number; files: number; megabytes: number } {
+  const number = (folder: string) => {
+    try {
+      return readdirSync(folder).length;
+    } catch {
+      return 0; // not Linux
+    }
+  };
+  return {
+    threads: number("/proc/self/task"),
+    files: number("/proc/self/fd"),
+    megabytes: process.memoryUsage().rss / 2 ** 20,
+  };
+}
+
+test("200 pools that were made and ended leave nothing behind", {
+  timeout,
+}, async () => {
+  const use = async (i: number) => {
+    const pool = new ProcessPool(1);
+    const threads = new ThreadPool(2);
+    const double = (n: number) => n * 2;
+    assertEquals(await pool.apply(double, [i]), 2 * i);
+    assertEquals(await threads.map(double, [i]), [2 * i]);
+    if (i % 3 === 0) pool.close();
+    else pool.terminate();
+    threads.terminate();
+    await Promise.all([pool.join(), threads.join()]);
+  };
+  const some = async (count: number) => {
+    for (let i = 0; i < count; i += 2) await Promise.all([use(i), use(i + 1)]);
+  };
+  await some(50);
+  const before = held();
+  await some(150);
+  const after = held();
+  const { threads, files, megabytes } = before;
+  assert(after.threads <= threads + 5, `${threads}, ${after.threads} threads`);
+  assert(after.files <= files + 5, `${files}, ${after.files} files`);
+  assert(after.megabytes < megabytes + 150, `${megabytes}, ${after.megabytes}`);
+});

@@ -1,0 +1,105 @@
+// Functions that the tests of pools send by name.
+
+import {
+  Barrier,
+  BrokenBarrierError,
+  currentProcess,
+  Event,
+  PoolClosedError,
+  Process,
+  ProcessPool,
+  task,
+  ThreadPool,
+  WorkerExitError,
+} from "../../mod.ts";
+
+let calls = 0;
+
+/** Counts the calls in this thread. */
+export const count = task(import.meta.url, function count(): number {
+  return ++calls;
+});
+
+/** Uses pools of both kinds. */
+export const nested = task(
+  import.meta.url,
+  async function nested(n: number): Promise<number[]> {
+    await using pool = new ProcessPool(2);
+    await using threads = new ThreadPool(2);
+    const square = (n: number) => n * n;
+    const items = Array.from({ length: n }, (_, i) => i);
+    return await threads.map((n) => n + 1, await pool.map(square, items));
+  },
+);
+
+/** Leaves pools behind, one of them busy. */
+export const leavePools = task(
+  import.meta.url,
+  async function leavePools(beats: Int32Array): Promise<void> {
+    const pool = new ProcessPool(1);
+    void pool.apply(async (beats: Int32Array) => {
+      for (;;) {
+        Atomics.add(beats, 0, 1);
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+    }, [beats]).catch(() => {});
+    while (Atomics.load(beats, 0) === 0) {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    new ProcessPool(1);
+  },
+);
+
+/** Uses an event, a barrier and a process. */
+export const useOthers = task(
+  import.meta.url,
+  async function useOthers(): Promise<unknown[]> {
+    const event = new Event();
+    const barrier = new Barrier(2);
+    const process = new Process(async (event: Event, barrier: Barrier) => {
+      event.set();
+      await barrier.wait();
+    }, { args: [event, barrier] });
+    process.start();
+    await event.wait();
+    await barrier.wait();
+    return [await process.join(), currentProcess().name];
+  },
+);
+
+/** What is given, and whether it is of this thread's class. */
+export const inspectShared = task(
+  import.meta.url,
+  function inspectShared(
+    it: { event: Event; list: Barrier[] },
+  ): [boolean, boolean, Event] {
+    it.event.set();
+    return [
+      it.event instanceof Event,
+      it.list.every((it) => it instanceof Barrier),
+      it.event,
+    ];
+  },
+);
+
+/** Fails deep inside. */
+export const failDeep = task(
+  import.meta.url,
+  function failDeep(): never {
+    function innermost(): never {
+      throw new RangeError("deep");
+    }
+    return innermost();
+  },
+);
+
+/** Throws one of the module's own errors. */
+export const failWith = task(
+  import.meta.url,
+  function failWith(name: string): never {
+    const message = "in the worker";
+    if (name === "BrokenBarrierError") throw new BrokenBarrierError(message);
+    if (name === "PoolClosedError") throw new PoolClosedError(message);
+    throw new WorkerExitError(message, 5);
+  },
+);

@@ -1,0 +1,407 @@
+// What goes over the wire, without a thread.
+
+import { test } from "node:test";
+import {
+  assert,
+  assertEquals,
+  assertFalse,
+  assertInstanceOf,
+  assertRejects,
+  assertStrictEquals,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
+import { Event, task } from "../mod.ts";
+import {
+  type AnyFunction,
+  describe,
+  explained,
+  loadTask,
+  reviveCallable,
+  reviveSync,
+} from "../_internal/callable.ts";
+import { decode, encode, located } from "../_internal/codec.ts";
+import { fromThrownWire, toThrownWire } from "../_internal/error_wire.ts";
+import { Latch } from "../_internal/latch.ts";
+import { blame, buffersIn, pack, unpack } from "../_internal/payload.ts";
+import { ProcessPool } from "../mod.ts";
+
+const timeout = 20_000;
+const tasks = new URL("./testdata/tasks.ts", import.meta.url).href;
+
+// -- payloads -----------------------------------------------------------------
+
+test("pack() makes many numbers a typed array, and nothing else", {
+  timeout,
+}, async () => {
+  const integers = Array.from({ length: 64 }, (_, i) => i - 7);
+  const halves = integers.map((n) => n / 2);
+  for (
+    const [numbers, kind] of [
+      [integers, Int32Array],
+      [halves, Float64Array],
+      [[...integers.slice(1), 2 ** 31], Float64Array],
+      [[...integers.slice(1), -0], Float64Array],
+    ] as const
+  ) {
+    const { wire, transfer } = pack(numbers, "args", "f");
+    assert(wire.numbers instanceof kind);
+    assertEquals(transfer as unknown[], [wire.numbers!.buffer]);
+    assertEquals(Array.from(await unpack(wire)), [...numbers]);
+  }
+  for (
+    const values of [integers.slice(1), [...integers, "64"], new Array(64)]
+  ) {
+    const { wire, transfer } = pack(values, "args", "f");
+    assertEquals([wire.numbers, transfer.length], [undefined, 0]);
+    assertStrictEquals(await unpack(wire), values);
+  }
+});
+
+test("blame() finds the item, or nobody", { timeout }, () => {
+  const error = new Error("of the platform");
+  assertEquals(blame(error, [1, {}], "args[0]", "f"), { index: -1, error });
+  const found = blame(error, [1, { a: [Symbol()] }], "args[0]", "f");
+  assertEquals(found.index, 1);
+  assertStringIncludes(String(found.error), "args[0].a[0]");
+});
+
+test("buffersIn() finds each buffer once, wherever it is", { timeout }, () => {
+  const [a, b, c, d] = [1, 2, 3, 4].map((size) => new ArrayBuffer(size));
+  const shared = new SharedArrayBuffer(5);
+  const value: Record<string, unknown> = {
+    direct: a,
+    view: new Uint8Array(b!),
+    again: new DataView(a!),
+    map: new Map<unknown, unknown>([[c, new Set([d, d])]]),
+    nothing: [null, undefined, 1, "text", shared, new Uint8Array(shared)],
+  };
+  value.self = value;
+  assertEquals(buffersIn(value).length, 4);
+  assertEquals(new Set(buffersIn(value)), new Set([a!, b!, c!, d!]));
+});
+
+// -- values -------------------------------------------------------------------
+
+test("located() leaves other errors as they are", { timeout }, () => {
+  const other = new TypeError("no");
+  assertStrictEquals(located(other, 1, "args", "f"), other);
+  const known = new DOMException("Cannot send x", "DataCloneError");
+  assertStrictEquals(located(known, 1, "args", "f"), known);
+});
+
+test("located() finds what structured clone refuses", { timeout }, () => {
+  const error = new DOMException("refused", "DataCloneError");
+  const bad = new WeakMap();
+  for (
+    const [value, path] of [
+      [[1, [bad]], "args[1][0]"],
+      [{ "a b": { c: bad } }, 'args["a b"].c'],
+      [new Map<unknown, unknown>([["key", bad]]), 'args.get("key")'],
+      [new Map<unknown, unknown>([[1, 2], [3, bad]]), "args.values()[1]"],
+      [new Map<unknown, unknown>([[bad, 1]]), "args.keys()[0]"],
+      [new Set<unknown>([1, bad]), "args.values()[1]"],
+    ] as const
+  ) {
+    const found = located(error, value, "args", "f");
+    assertInstanceOf(found, DOMException);
+    assertEquals(found.message, `Cannot send ${path} of f: refused`);
+  }
+});
+
+test("encode() refuses what only looks as if it could be sent", {
+  timeout,
+}, () => {
+  const likePromise = { [Symbol.toStringTag]: "Promise" };
+  for (
+    const [value, what] of [
+      [Promise.resolve(), "a promise"],
+      [likePromise, "a promise"],
+      [(function* () {})(), "a generator"],
+      [(async function* () {})(), "a generator"],
+      [new WeakSet(), "a weak reference"],
+      [Symbol(), "a symbol"],
+      [() => {}, "a function that is not marked with task()"],
+    ] as const
+  ) {
+    const error = assertThrows(
+      () => encode([value], "args", "f"),
+      DOMException,
+    );
+    assertEquals(
+      error.message,
+      `Cannot send args[0] of f as ${what} cannot be cloned`,
+    );
+  }
+});
+
+test("decode() puts shared objects back everywhere, in cycles too", {
+  timeout,
+}, async () => {
+  const event = new Event();
+  const value: Record<string, unknown> = {
+    event,
+    list: [event, [event]],
+    set: new Set([event]),
+    map: new Map([[event, { event }]]),
+    plain: new Date(0),
+    text: Object("boxed"),
+  };
+  value.self = value;
+  const wire = structuredClone(encode(value, "args", "f"));
+  const back = await decode(wire) as typeof value;
+  const same = back.event;
+  assert(same instanceof Event);
+  assertStrictEquals(back.self, back);
+  assertEquals((back.list as unknown[])[0] === same, true);
+  assert((back.set as Set<unknown>).has(same));
+  const inner = (back.map as Map<unknown, { event: unknown }>).get(same);
+  assertStrictEquals(inner!.event, same);
+  assertEquals(back.plain, new Date(0));
+});
+
+test("A transferred port goes to a worker and back", { timeout }, async () => {
+  await using pool = new ProcessPool(1);
+  const { port1, port2 } = new MessageChannel();
+  const answer = new Promise((resolve) => {
+    port1.onmessage = ({ data }) => resolve(data);
+  });
+  await pool.apply(
+    (port: MessagePort, twice: { port: MessagePort }) => {
+      if (twice.port !== port) throw new Error("two ports");
+      port.postMessage("from the worker");
+      port.close();
+    },
+    [port2, { port: port2 }],
+    { transfer: [port2] },
+  );
+  assertEquals(await answer, "from the worker");
+  port1.close();
+  const left = new MessageChannel();
+  await assertRejects(
+    () => pool.apply((_: MessagePort) => {}, [left.port1]),
+    DOMException,
+  );
+  left.port1.close();
+  left.port2.close();
+});
+
+// -- functions ----------------------------------------------------------------
+
+test("reviveCallable() says what is wrong with a text", { timeout }, () => {
+  const error = assertThrows(
+    () => reviveCallable({ kind: "source", text: "function (", name: "odd" }),
+    SyntaxError,
+  );
+  assertStringIncludes(
+    error.message,
+    'Cannot compile function "odd" from its source text: ',
+  );
+});
+
+test("reviveCallable() says who forbids to compile", { timeout }, () => {
+  // As eval() fails under a Content Security Policy.
+  const text = "(() => { throw new EvalError('by policy'); })()";
+  const error = assertThrows(
+    () => reviveCallable({ kind: "source", text, name: "f" }),
+    Error,
+    "Content Security Policy",
+  );
+  assertInstanceOf(error.cause, EvalError);
+});
+
+test("reviveCallable() makes functions of every form", { timeout }, () => {
+  const key = "computed]";
+  const forms: AnyFunction[] = [
+    function () {
+      return 1;
+    },
+    () => 1,
+    {
+      method() {
+        return 1;
+      },
+    }.method, // deno-fmt-ignore-line
+    { [key]() { return 1; } }[key]!, // deno-fmt-ignore-line
+    { get() { return 1; } }.get, // deno-fmt-ignore-line
+    class {
+      static #hidden() {
+        return 1;
+      }
+      static get hidden() {
+        return this.#hidden;
+      }
+    }.hidden,
+  ];
+  for (const form of forms) {
+    const wire = describe(form);
+    assertEquals(wire.kind, "source");
+    const made = reviveCallable(wire) as AnyFunction;
+    assertEquals(made(), 1, String(form));
+    assertStrictEquals(reviveCallable(wire), made); // compiled once
+  }
+});
+
+test("reviveSync() explains a missing variable, now or later", {
+  timeout,
+}, async () => {
+  const text = (source: string) =>
+    reviveSync({ kind: "source", text: source, name: "f" });
+  const error = assertThrows(() => text("() => missing")(), ReferenceError);
+  assertStringIncludes(error.message, "task()");
+  assertStringIncludes(error.stack!, "task()");
+  const later = await assertRejects(
+    () => text("async () => missing")() as Promise<unknown>,
+    ReferenceError,
+  );
+  assertStringIncludes(later.message, "task()");
+  assertEquals(text("() => 1")(), 1);
+  assertEquals(await text("async () => 2")(), 2);
+  // Once is enough, and other functions' errors are nobody's business.
+  const { message } = error;
+  const fn = reviveCallable({
+    kind: "source",
+    text: "() => missing",
+    name: "",
+  });
+  assertEquals((explained(error, fn as AnyFunction) as Error).message, message);
+  const own = new ReferenceError("own");
+  assertEquals((explained(own, () => {}) as Error).message, "own");
+});
+
+test("reviveSync() loads the module of a task when it is called", {
+  timeout,
+}, async () => {
+  const module = `${tasks}?not-loaded-yet`;
+  const double = reviveSync({ kind: "task", module, name: "double" });
+  assertEquals(await double(2), 4);
+  const again = reviveSync({ kind: "task", module, name: "double" });
+  assertEquals(again(2), 4); // it is there now
+  const missing = reviveSync({
+    kind: "task",
+    module,
+    name: "nothing",
+  });
+  await assertRejects(() => missing() as Promise<unknown>, Error, "no such");
+});
+
+test("loadTask() finds marked functions, exports, and nothing else", {
+  timeout,
+}, async () => {
+  const { double } = await import("./testdata/tasks.ts");
+  const found = await loadTask({ module: tasks, name: "double" });
+  assertStrictEquals(found, double);
+  for (const name of ["constructor", "toString", "__proto__", "missing"]) {
+    await assertRejects(
+      () => loadTask({ module: tasks, name }),
+      Error,
+      `Cannot run task "${name}"`,
+    );
+  }
+  const error = await assertRejects(
+    () => loadTask({ module: `${tasks}.missing.ts`, name: "f" }),
+    Error,
+    "cannot be loaded",
+  );
+  assert(error.cause !== undefined);
+  const stub = task<(a: string, b: string) => string>("node:path", "join");
+  assertEquals(describe(stub).kind, "task");
+});
+
+// -- errors -------------------------------------------------------------------
+
+function sent(thrown: unknown): unknown {
+  return fromThrownWire(structuredClone(toThrownWire(thrown)));
+}
+
+test("Errors are sent however odd they are", { timeout }, () => {
+  const odd = new Error("odd");
+  Object.defineProperties(odd, {
+    message: {
+      get: () => {
+        throw new Error("never");
+      },
+    },
+    name: { value: { toString: () => "named" } },
+    ruined: {
+      enumerable: true,
+      get: () => {
+        throw new Error("never");
+      },
+    },
+    fn: { value: () => {}, enumerable: true },
+    weak: { value: new WeakMap(), enumerable: true },
+    ok: { value: [1, { two: 2 }], enumerable: true },
+  });
+  const back = sent(odd) as Error & { ok: unknown };
+  assertInstanceOf(back, Error);
+  assertEquals([back.name, back.message], ["named", ""]);
+  assertEquals(back.ok, [1, { two: 2 }]);
+  assertFalse("fn" in back || "weak" in back || "ruined" in back);
+});
+
+test("Errors whose name cannot be text are sent", { timeout }, () => {
+  const odd = new Error("odd");
+  Object.defineProperty(odd, "name", { value: Object.create(null) });
+  assertEquals((sent(odd) as Error).name, "[object Object]");
+});
+
+test("Errors without a class, and of another realm, are errors", {
+  timeout,
+}, () => {
+  const bare = new Error("bare");
+  Object.setPrototypeOf(bare, null);
+  assertInstanceOf(sent(bare), Error);
+  class PoolClosedError extends Error {} // as another copy of the module has it
+  const other = sent(new PoolClosedError("other")) as Error;
+  assertEquals(other.constructor.name, "PoolClosedError");
+  assertFalse(other instanceof PoolClosedError);
+});
+
+test("Errors keep cycles of causes, lists and their classes", {
+  timeout,
+}, () => {
+  const cause = new RangeError("inner");
+  const outer = new AggregateError(
+    [cause, "text", () => {}],
+    "outer",
+    { cause },
+  );
+  cause.cause = outer;
+  const back = sent(outer) as AggregateError & { cause: Error };
+  assertInstanceOf(back, AggregateError);
+  assertInstanceOf(back.cause, RangeError);
+  assertStrictEquals(back.cause.cause, back);
+  assertEquals(back.errors.length, 2);
+  assertStrictEquals(back.errors[0], back.cause);
+  const exception = sent(new DOMException("gone", "AbortError"));
+  assertInstanceOf(exception, DOMException);
+  assertEquals(exception.name, "AbortError");
+  for (const value of [1, null, undefined, "text", { a: [1] }]) {
+    assertEquals(sent(value), value);
+  }
+  const described = sent(Symbol("me")) as Error;
+  assertStringIncludes(described.message, "Symbol(me)");
+});
+
+// -- latches ------------------------------------------------------------------
+
+test("Latch.wait() ends by its value, its time or its signal", {
+  timeout,
+}, async () => {
+  const latch = new Latch<number>();
+  assertEquals(await latch.wait({ timeout: 0 }), undefined);
+  assertEquals(await latch.wait({ timeout: 1 }), undefined);
+  const reason = new Error("enough");
+  const aborted = { timeout: Infinity, signal: AbortSignal.abort(reason) };
+  await assertRejects(() => latch.wait(aborted), Error, "enough");
+  const controller = new AbortController();
+  const waiting = latch.wait({ timeout: 9000, signal: controller.signal });
+  controller.abort(reason);
+  await assertRejects(() => waiting, Error, "enough");
+  const open = latch.wait({ timeout: Infinity });
+  latch.open(1);
+  latch.open(2);
+  assertEquals(await open, { value: 1 });
+  assertEquals(await latch.wait({ timeout: 0 }), { value: 1 });
+});
