@@ -1,0 +1,401 @@
+/**
+ * Measures this module beside workers by hand, bare `Atomics` and, where
+ * `python3` is there, CPython's `multiprocessing`, all in one run, and writes
+ * `REPORT.md` and `report.svg` beside this file.
+ *
+ * Run with `deno task report`.
+ *
+ * @module
+ */
+
+import { Barrier, Event, Process, ProcessPool } from "../mod.ts";
+import { bareWorker } from "./bare_worker.ts";
+import { openHandMadePool } from "./hand_made_pool.ts";
+
+const PROCESSES = 2;
+const REPETITIONS = 7;
+
+/** One line of the report. */
+interface Row {
+  /** The key of CPython's figure. */
+  key: string;
+  name: string;
+  unit: string;
+  /** Whether more is better. */
+  rate?: boolean;
+  /** What the floor is. */
+  floor: string;
+  ours: () => Promise<number>;
+  bare?: () => Promise<number>;
+}
+
+/** A line with its figures. */
+interface Result extends Row {
+  our: number;
+  bareFigure: number | undefined;
+  python: number | undefined;
+}
+
+const median = (figures: number[]) =>
+  figures.toSorted((a, b) => a - b)[figures.length >> 1]!;
+
+async function milliseconds(work: () => unknown): Promise<number> {
+  const began = performance.now();
+  await work();
+  return performance.now() - began;
+}
+
+// -- what is measured ---------------------------------------------------------
+
+const square = (n: number) => n * n;
+const echo = (value: unknown) => value;
+const fibonacci = function fibonacci(n: number): number {
+  return n < 2 ? n : fibonacci(n - 1) + fibonacci(n - 2);
+};
+
+const pool = new ProcessPool(PROCESSES);
+const bare = openHandMadePool(PROCESSES);
+const order = { id: 7, name: "soup", hot: true };
+const some = Array.from({ length: 20_000 }, (_, n) => n);
+const many = Array.from({ length: 1_000_000 }, (_, n) => n);
+const bytes = new Uint8Array(16 * 2 ** 20);
+let moving = new Uint8Array(16 * 2 ** 20);
+let movingBare = new Uint8Array(16 * 2 ** 20);
+
+const CALLS = 2_000;
+const ROUNDS = 5_000;
+
+async function perCall(call: (n: number) => Promise<unknown>): Promise<number> {
+  const time = await milliseconds(async () => {
+    for (let n = 0; n < CALLS; n++) await call(n);
+  });
+  return time * 1_000 / CALLS;
+}
+
+async function perSecond(work: () => unknown): Promise<number> {
+  return some.length * 1_000 / await milliseconds(work);
+}
+
+/** Round trips of two events between this thread and a process. */
+function eventTrips(): () => Promise<number> {
+  const [ping, pong] = [new Event(), new Event()];
+  new Process((ping: Event, pong: Event) => {
+    for (;;) {
+      ping.waitSync();
+      ping.clear();
+      pong.set();
+    }
+  }, { args: [ping, pong], daemon: true }).start();
+  return async () =>
+    await milliseconds(() => {
+      for (let i = 0; i < ROUNDS; i++) {
+        ping.set();
+        pong.waitSync();
+        pong.clear();
+      }
+    }) * 1_000 / ROUNDS;
+}
+
+/** The same with bare `Atomics`, which sleep. */
+function atomicTrips(): () => Promise<number> {
+  const cells = new Int32Array(new SharedArrayBuffer(8));
+  bareWorker((cells) => {
+    for (let turn = 1;; turn++) {
+      while (Atomics.load(cells, 0) !== turn) Atomics.wait(cells, 0, turn - 1);
+      Atomics.store(cells, 1, turn);
+      Atomics.notify(cells, 1);
+    }
+  }, cells).unref();
+  let turn = 0;
+  return async () =>
+    await milliseconds(() => {
+      for (let i = 0; i < ROUNDS; i++) {
+        Atomics.store(cells, 0, ++turn);
+        Atomics.notify(cells, 0);
+        while (Atomics.load(cells, 1) !== turn) {
+          Atomics.wait(cells, 1, turn - 1);
+        }
+      }
+    }) * 1_000 / ROUNDS;
+}
+
+function barrierCycles(): () => Promise<number> {
+  const barrier = new Barrier(2);
+  new Process((barrier: Barrier) => {
+    for (;;) barrier.waitSync();
+  }, { args: [barrier], daemon: true }).start();
+  return async () =>
+    await milliseconds(() => {
+      for (let i = 0; i < ROUNDS; i++) barrier.waitSync();
+    }) * 1_000 / ROUNDS;
+}
+
+const byHand = "`postMessage` by hand";
+const asleep = "bare `Atomics`, asleep";
+
+const rows: Row[] = [
+  {
+    key: "apply",
+    name: "one call at a time, a number",
+    unit: "µs",
+    floor: byHand,
+    ours: () => perCall((n) => pool.apply(square, [n])),
+    bare: () => perCall((n) => bare.square(n)),
+  },
+  {
+    key: "object",
+    name: "one call at a time, a small object",
+    unit: "µs",
+    floor: byHand,
+    ours: () => perCall(() => pool.apply(echo, [order])),
+    bare: () => perCall(() => bare.echo(order)),
+  },
+  {
+    key: "flight",
+    name: "20,000 calls in flight",
+    unit: "calls/s",
+    rate: true,
+    floor: byHand,
+    ours: () =>
+      perSecond(() => Promise.all(some.map((n) => pool.apply(square, [n])))),
+    bare: () => perSecond(() => Promise.all(some.map((n) => bare.square(n)))),
+  },
+  {
+    key: "stream",
+    name: "imapUnordered, 20,000 items one by one",
+    unit: "items/s",
+    rate: true,
+    floor: "",
+    ours: () =>
+      perSecond(async () => {
+        for await (const _ of pool.imapUnordered(square, some));
+      }),
+  },
+  {
+    key: "map",
+    name: "map x * x over 1,000,000 numbers",
+    unit: "ms",
+    floor: `${byHand}, in eight pieces`,
+    ours: () => milliseconds(() => pool.map(square, many)),
+    bare: () => milliseconds(() => bare.map(many)),
+  },
+  {
+    key: "copy",
+    name: "16 MiB there and back, copied",
+    unit: "ms",
+    floor: byHand,
+    ours: () => milliseconds(() => pool.apply(echo, [bytes])),
+    bare: () => milliseconds(() => bare.echo(bytes)),
+  },
+  {
+    key: "transfer",
+    name: "16 MiB there and back, transferred",
+    unit: "ms",
+    floor: byHand,
+    ours: () =>
+      milliseconds(async () => {
+        moving = await pool.apply(echo, [moving], {
+          transfer: [moving.buffer],
+          transferResult: true,
+        }) as typeof moving;
+      }),
+    bare: () =>
+      milliseconds(async () => {
+        movingBare = await bare.echo(movingBare, [
+          movingBare.buffer,
+        ]) as typeof movingBare;
+      }),
+  },
+  {
+    key: "start",
+    name: "two workers, constructor to first answer",
+    unit: "ms",
+    floor: "bare workers of the same kind",
+    ours: () =>
+      milliseconds(async () => {
+        const pool = new ProcessPool(PROCESSES);
+        await pool.apply(square, [3]);
+        pool.terminate();
+      }),
+    bare: () =>
+      milliseconds(async () => {
+        const bare = openHandMadePool(PROCESSES);
+        await bare.square(3);
+        bare.terminate();
+      }),
+  },
+  {
+    key: "speedup",
+    name: "16 CPU-bound calls, times faster than serial",
+    unit: "times",
+    rate: true,
+    floor: "",
+    ours: async () => {
+      const inputs = Array(16).fill(32);
+      const serial = await milliseconds(() => inputs.map(fibonacci));
+      return serial /
+        await milliseconds(() => pool.map(fibonacci, inputs, { chunkSize: 1 }));
+    },
+  },
+  {
+    key: "event",
+    name: "round trip of two events, blocking",
+    unit: "µs",
+    floor: asleep,
+    ours: eventTrips(),
+    bare: atomicTrips(),
+  },
+  {
+    key: "barrier",
+    name: "cycle of a barrier of two, blocking",
+    unit: "µs",
+    floor: "",
+    ours: barrierCycles(),
+  },
+];
+
+// -- measuring ----------------------------------------------------------------
+
+async function python(): Promise<Record<string, number> | undefined> {
+  const script = new URL("./cpython.py", import.meta.url).pathname;
+  try {
+    const { success, stdout } = await new Deno.Command("python3", {
+      args: [script],
+      stderr: "null",
+    }).output();
+    return success ? JSON.parse(new TextDecoder().decode(stdout)) : undefined;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
+
+const cpython = await python();
+const results: Result[] = [];
+for (const row of rows) {
+  const our: number[] = [];
+  const floor: number[] = [];
+  // They take turns, so that a noisy moment does not favour one; the first
+  // repetition warms up.
+  for (let i = -1; i < REPETITIONS; i++) {
+    const base = await row.bare?.();
+    const figure = await row.ours();
+    if (i < 0) continue;
+    our.push(figure);
+    if (base !== undefined) floor.push(base);
+  }
+  results.push({
+    ...row,
+    our: median(our),
+    bareFigure: floor.length > 0 ? median(floor) : undefined,
+    python: cpython?.[row.key],
+  });
+  console.log(row.name, median(our), row.unit);
+}
+
+// -- writing ------------------------------------------------------------------
+
+/** How many times better ours is. */
+function ratio(row: Result, other: number | undefined): number | undefined {
+  if (other === undefined) return undefined;
+  return row.rate ? row.our / other : other / row.our;
+}
+
+function figure(value: number | undefined, unit: string): string {
+  if (value === undefined) return "";
+  const text = value >= 1_000
+    ? Math.round(value).toLocaleString("en")
+    : Number(value.toPrecision(3)).toString();
+  return `${text} ${unit}`;
+}
+
+function times(value: number | undefined): string {
+  return value === undefined
+    ? ""
+    : `${Number(value.toPrecision(value < 10 ? 2 : 3))} ×`;
+}
+
+const machine = [
+  `${navigator.hardwareConcurrency} cores`,
+  `${Deno.build.os} ${Deno.build.arch}`,
+  `Deno ${Deno.version.deno}`,
+  ...(cpython ? [`CPython ${cpython.version}`] : []),
+].join(", ");
+
+const table = results.map((row) => {
+  const { our, unit, name, floor, bareFigure, python } = row;
+  const cells = [
+    name,
+    figure(our, unit),
+    times(ratio(row, bareFigure)),
+    bareFigure === undefined ? "" : `${floor}: ${figure(bareFigure, unit)}`,
+    times(ratio(row, python)),
+    figure(python, unit),
+  ];
+  return `| ${cells.join(" | ")} |`;
+});
+
+const report = `# Bench report
+
+Written by \`deno task report\` on ${
+  new Date().toISOString().slice(0, 10)
+}: ${machine}. Medians of
+${REPETITIONS} repetitions; ours and the floor take turns in one process. "× better"
+below 1 means that we lose.
+
+![The ratios as a chart](report.svg)
+
+| what | ours | × better than the floor | the floor | × better than CPython | CPython |
+| --- | ---: | ---: | --- | ---: | ---: |
+${table.join("\n")}
+`;
+
+function chart(): string {
+  const bars = results.flatMap((row) => {
+    const pairs: [string, number | undefined, string][] = [
+      [row.floor.replaceAll("`", ""), ratio(row, row.bareFigure), "#2563eb"],
+      ["CPython", ratio(row, row.python), "#d97706"],
+    ];
+    return pairs.filter(([, value]) => value !== undefined)
+      .map(([against, value, colour], i) => ({
+        name: i === 0 ? row.name : "",
+        against,
+        value: value!,
+        colour,
+      }));
+  });
+  const [left, width, step] = [330, 420, 22];
+  const largest = Math.max(...bars.map(({ value }) => value));
+  const smallest = Math.min(0.5, ...bars.map(({ value }) => value));
+  const x = (value: number) =>
+    left +
+    width * Math.log(value / smallest) / Math.log(largest / smallest);
+  const height = bars.length * step + 60;
+  const lines = bars.map(({ name, against, value, colour }, i) => {
+    const y = 40 + i * step;
+    const [from, to] = [Math.min(x(1), x(value)), Math.max(x(1), x(value))];
+    return `<text x="${left - 10}" y="${
+      y + 13
+    }" text-anchor="end">${name}</text>
+<rect x="${from.toFixed(1)}" y="${y + 3}" width="${
+      (to - from).toFixed(1)
+    }" height="13" fill="${colour}"/>
+<text x="${(to + 6).toFixed(1)}" y="${y + 13}" class="small">${
+      times(value)
+    } ${against}</text>`;
+  });
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1020 ${height}" font-family="sans-serif" font-size="12">
+<style>text { fill: #334155 } .small { font-size: 11px }</style>
+<rect width="1020" height="${height}" fill="#ffffff"/>
+<text x="${left}" y="22">How many times better than workers by hand (blue) and CPython (orange); logarithmic</text>
+<line x1="${x(1)}" y1="32" x2="${x(1)}" y2="${height - 14}" stroke="#94a3b8"/>
+${lines.join("\n")}
+</svg>
+`;
+}
+
+await Deno.writeTextFile(new URL("./REPORT.md", import.meta.url), report);
+await Deno.writeTextFile(new URL("./report.svg", import.meta.url), chart());
+pool.terminate();
+bare.terminate();
+Deno.exit(0); // the other sides of the round trips run for ever

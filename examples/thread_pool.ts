@@ -1,0 +1,29 @@
+/**
+ * Five numbered calls for four places: `ThreadPool`.
+ *
+ * `process_pool.ts` is the same program but for the name of the class: there
+ * each call runs in a worker, here they share this thread and wait together.
+ *
+ * Run it with `deno run examples/thread_pool.ts` or
+ * `bun run examples/thread_pool.ts`.
+ *
+ * @module
+ */
+
+import { ThreadPool } from "../mod.ts";
+
+/** Uses nothing but its arguments and globals, so that it can be sent. */
+async function work(number: number): Promise<string> {
+  console.log(`call ${number} begins`);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  console.log(`call ${number} ends`);
+  return `result ${number}`;
+}
+
+if (import.meta.main) {
+  const pool = new ThreadPool(4);
+  const results = [1, 2, 3, 4, 5].map((it) => pool.applyAsync(work, [it]));
+  pool.close(); // no more calls
+  await pool.join(); // by now every result is ready
+  for (const result of results) console.log(await result);
+}
