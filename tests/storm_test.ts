@@ -194,7 +194,10 @@ class Blast {
       return this.#check("hurry", [id], call, 1, ["TimeoutError"]);
     }
     if (kind < 300) {
-      const call = pool.apply(fail, [id]).catch((error) => error.message);
+      const call = pool.apply(fail, [id]).catch((error) => {
+        if (error.name !== "RangeError") throw error; // a bomb's victim
+        return error.message;
+      });
       return this.#check("fail", [id], call, `${id}`);
     }
     if (kind < 500) {
