@@ -38,6 +38,8 @@ const POLLS_PER_LOOK = 64;
 const LOOK_MS = 0.003;
 /** From these odds on a spin is worth a try. */
 const GOOD_ODDS = 0.7;
+/** How many more spins may have missed than hit before misses count. */
+const PATIENCE = 128;
 /** Without a turn of the event loop, spinning stops after this. */
 const BURST_MS = 4;
 /** How many microtasks a continuation may take before the spin begins. */
@@ -47,24 +49,36 @@ const SLICE_MS = 250;
 
 /**
  * Whether a spin is likely to pay, and for how long. Hits and short sleeps make
- * a hit more likely, misses and long sleeps less. A spin takes no longer than a
- * sleep did lately: while other threads want the cores, a sleep is short, as no
- * core has to be woken, and a spin takes time from them. On one core none pays,
- * as the thread that is waited for cannot run.
+ * a hit more likely, misses and long sleeps less.
+ *
+ * Two threads that take turns asleep are often kept on one core, where a spin
+ * only keeps the other from running; the system moves one of them to an idle
+ * core when it sees both busy at a tick of its clock, milliseconds later. So a
+ * judge is patient: for {@linkcode PATIENCE} misses it goes on as if they had
+ * not been. After that a spin takes no longer than a sleep did lately: while
+ * other threads want the cores, a sleep is short, as no core has to be woken,
+ * and a spin takes time from them.
  */
 class SpinJudge {
   /** The odds of a hit, as of late. */
   #odds = 0;
+  /** How many misses are forgiven. */
+  #patience = PATIENCE;
   /** What a hit saves: milliseconds of a short sleep, as of late. */
   #saved = SPIN_MS;
 
   /** How many milliseconds to spin; `0` for not at all. */
   get budget(): number {
-    return cores > 1 && this.#odds > GOOD_ODDS ? this.#saved : 0;
+    if (cores === 1 || this.#odds <= GOOD_ODDS) return 0;
+    return this.#patience > 0 ? SPIN_MS : this.#saved;
   }
 
   spun(hit: boolean): void {
-    this.#odds = hit ? this.#odds + (1 - this.#odds) / 16 : this.#odds * 3 / 4;
+    if (hit) {
+      this.#odds += (1 - this.#odds) / 16;
+      if (this.#patience < PATIENCE) this.#patience++;
+    } else if (this.#patience > 0) this.#patience--;
+    else this.#odds *= 3 / 4;
   }
 
   slept(milliseconds: number): void {

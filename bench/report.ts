@@ -62,7 +62,8 @@ const bytes = new Uint8Array(16 * 2 ** 20);
 let moving = new Uint8Array(16 * 2 ** 20);
 let movingBare = new Uint8Array(16 * 2 ** 20);
 
-const CALLS = 2_000;
+// Many, as two threads that took turns asleep are on one core at first.
+const CALLS = 10_000;
 const ROUNDS = 5_000;
 
 async function perCall(call: (n: number) => Promise<unknown>): Promise<number> {
