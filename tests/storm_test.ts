@@ -112,10 +112,11 @@ class Blast {
     };
     const third = Math.ceil(calls / 3);
     await Promise.all([submit(third), submit(third), submit(third)]);
-    const { busy, queued } = this.#pool.stats();
-    assertEquals([busy, queued], [0, 0]);
+    assertEquals(this.#pool.stats().queued, 0);
     this.#pool.close();
     await this.#pool.join();
+    // Not before: a worker whose call has timed out is busy until it is stopped.
+    assertEquals(this.#pool.stats().busy, 0);
     assertEquals(this.#problems.slice(0, 20), []);
     const twice = this.#runs.findIndex((it) => it > 1);
     assertEquals(twice, -1, `call ${twice} ran ${this.#runs[twice]} times`);
