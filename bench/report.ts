@@ -64,7 +64,7 @@ let movingBare = new Uint8Array(16 * 2 ** 20);
 
 // Many, as two threads that took turns asleep are on one core at first.
 const CALLS = 10_000;
-const ROUNDS = 5_000;
+const ROUNDS = 20_000;
 
 async function perCall(call: (n: number) => Promise<unknown>): Promise<number> {
   const time = await milliseconds(async () => {
@@ -232,7 +232,7 @@ const rows: Row[] = [
     rate: true,
     floor: "",
     ours: async () => {
-      const inputs = Array(16).fill(32);
+      const inputs = Array(16).fill(33);
       const serial = await milliseconds(() => inputs.map(fibonacci));
       return serial /
         await milliseconds(() => pool.map(fibonacci, inputs, { chunkSize: 1 }));
