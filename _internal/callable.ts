@@ -5,6 +5,7 @@
  */
 
 import { tidyStack } from "./error_wire.ts";
+import { type Exports, importModule } from "./import_module.ts";
 import { realm, type TaskReference } from "./realm.ts";
 
 /** Any function. */
@@ -211,9 +212,9 @@ function* forms(text: string): Generator<string> {
 }
 
 async function findTask({ module, name }: TaskReference): Promise<AnyFunction> {
-  let exported: Record<string, unknown>;
+  let exported: Exports;
   try {
-    exported = await import(module);
+    exported = await importModule(module);
   } catch (cause) {
     throw new Error(
       `Cannot run task "${name}" as its module "${module}" cannot be loaded: ${

@@ -50,5 +50,23 @@ for (const args of steps) {
   }).output();
   if (!success) failed.push(command);
 }
+{
+  const args = ["publish", "--dry-run", "--allow-dirty"];
+  const command = `deno ${args.join(" ")}`;
+  console.log(`\n> ${command}`);
+  const { success, stderr } = await new Deno.Command(Deno.execPath(), {
+    args,
+    env: { NO_COLOR: "1" },
+    stdout: "null",
+    stderr: "piped",
+  }).output();
+  const printed = new TextDecoder().decode(stderr);
+  // A warning does not fail it.
+  if (!success || /^warning/m.test(printed)) {
+    console.log(printed);
+    failed.push(command);
+  }
+}
+
 for (const command of failed) console.log(`failed: ${command}`);
 if (failed.length > 0) Deno.exit(1);

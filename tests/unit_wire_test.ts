@@ -304,6 +304,14 @@ test("loadTask() finds marked functions, exports, and nothing else", {
     "cannot be loaded",
   );
   assert(error.cause !== undefined);
+  for (
+    const module of [
+      "data:text/javascript,export const f = () => 'a/b';",
+      "data:text/javascript,export%20const%20f%20=%20()%20=>%20'a%2Fb'",
+    ]
+  ) {
+    assertEquals((await loadTask({ module, name: "f" }))(), "a/b");
+  }
   const stub = task<(a: string, b: string) => string>("node:path", "join");
   assertEquals(describe(stub).kind, "task");
 });
