@@ -235,9 +235,10 @@ function scan(root: unknown, name: string, owner: string): boolean {
 /** Whether an array holds nothing but values that need no look. */
 function isPlain(array: unknown[]): boolean {
   for (let i = 0; i < array.length; i++) {
-    const type = typeof array[i];
-    if (type === "object" && array[i] !== null) return false;
-    if (type === "function" || type === "symbol") return false;
+    const item = array[i];
+    if (typeof item === "number") continue;
+    if (typeof item === "object" && item !== null) return false;
+    if (typeof item === "function" || typeof item === "symbol") return false;
   }
   return true;
 }
