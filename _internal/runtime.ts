@@ -187,6 +187,9 @@ export function nextTurn(callback: () => void): void {
 /** `process.exit` as it was before any task could replace it. */
 let exit: ((code: number) => void) | undefined = process?.exit?.bind(process);
 
+/** `Deno.exit`, likewise. */
+const exitDeno: ((code: number) => void) | undefined = deno?.exit?.bind(deno);
+
 // A browser's, as they were.
 const closeScope: () => void = scope.close?.bind(scope);
 const postToParent: (message: unknown) => void = scope.postMessage?.bind(scope);
@@ -201,11 +204,20 @@ export function exitThread(code: number): void {
   else closeScope();
 }
 
-/** Lets no further line of this thread run: a browser's ends at its next turn only. */
-function stay(): void {
+/** Lets no further line of this thread run. */
+export function stay(): void {
   if (!canShareMemory) return;
-  // The parent, which knows of the end, stops the thread.
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+}
+
+/**
+ * Ends this worker thread, which its parent has terminated. Where this returns,
+ * the thread ends once it is back in its event loop.
+ */
+export function leaveThread(): void {
+  // Deno's process.exit() spins for ever in a thread that was terminated.
+  if (exitDeno) exitDeno(1);
+  else exitThread(1);
 }
 
 /**
@@ -227,6 +239,8 @@ export function dressWorkerScope(name: string): void {
   if (exit) {
     define("close", () => {
       exitThread(0);
+      // A browser's ends at its next turn only; the parent, which knows of the
+      // end, stops the thread.
       stay();
     });
   }

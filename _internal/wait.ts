@@ -11,13 +11,14 @@
 
 import {
   cores,
-  exitThread,
   hold,
+  leaveThread,
   mayBlock,
   nextTurn,
   pause,
   release,
   startTimer,
+  stay,
   stopsBusyThreads,
   timers,
 } from "./runtime.ts";
@@ -45,7 +46,7 @@ const BURST_MS = 4;
 /** How many microtasks a continuation may take before the spin begins. */
 const HOPS = 8;
 /** Where a terminated thread sleeps on, it looks this often whether it was terminated. */
-const SLICE_MS = 250;
+const SLICE_MS = 50;
 
 /**
  * Whether a spin is likely to pay, and for how long. Hits and short sleeps make
@@ -137,14 +138,30 @@ function spin<T>(
   return undefined;
 }
 
-/** Ends this thread if its parent has terminated it but could not stop it. */
+/**
+ * Tells whether this thread's parent, or one further up, has terminated it.
+ *
+ * @returns Whether it has; the thread goes on where it could not be stopped.
+ */
+export function isTerminated(): boolean {
+  for (const life of realm.lives) if (load(life, 0) !== 0) return true;
+  return false;
+}
+
+let leaving = false;
+
+/**
+ * Ends this thread if its parent has terminated it but could not stop it.
+ *
+ * @throws {Error} Where the thread must get back to its event loop to end; when
+ * that is caught and it comes here again, it sleeps for ever.
+ */
 export function leaveIfTerminated(): void {
-  for (const life of realm.lives) {
-    if (load(life, 0) !== 0) {
-      exitThread(1);
-      throw new Error("Cannot go on as this process was terminated");
-    }
-  }
+  if (!isTerminated()) return;
+  if (leaving) stay();
+  leaving = true;
+  leaveThread();
+  throw new Error("Cannot go on as this process was terminated");
 }
 
 /**
@@ -256,6 +273,7 @@ export class Doorbell {
   waitSync<T>(poll: () => T | undefined, timeout: number): T | undefined {
     let value = poll();
     if (value !== undefined || timeout === 0) return value;
+    leaveIfTerminated();
     const budget = this.#syncJudge.budget;
     if (budget > 0) {
       value = spin(poll, budget);

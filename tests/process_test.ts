@@ -11,7 +11,13 @@ import {
   assertThrows,
 } from "@std/assert";
 import { delay } from "@std/async";
-import { activeChildren, currentProcess, Event, Process } from "../mod.ts";
+import {
+  activeChildren,
+  Barrier,
+  currentProcess,
+  Event,
+  Process,
+} from "../mod.ts";
 import { runProgram } from "./_program.ts";
 import { startAnother, startPulse, storeWho } from "./testdata/tasks.ts";
 import { WatchedSignal } from "./_watched_signal.ts";
@@ -304,6 +310,74 @@ if (!("Deno" in globalThis)) {
     } while (Atomics.load(cells, 0) !== count); // the deadline is the test's
   });
 }
+
+test("Process.terminate() leaves no thread behind that waits or works", {
+  timeout: 60_000,
+}, async () => {
+  type Target = (started: Event, event: Event, broken: Barrier) => unknown;
+  const targets: Target[] = [
+    (started, event) => {
+      started.set();
+      event.waitSync();
+    },
+    (started, event) => {
+      started.set();
+      for (;;) {
+        try {
+          event.waitSync();
+        } catch {
+          // The loop of someone who wants to go on whatever comes.
+        }
+      }
+    },
+    (started, _event, broken) => {
+      started.set();
+      for (;;) {
+        try {
+          broken.waitSync();
+        } catch {
+          // Likewise.
+        }
+      }
+    },
+    async (started, _event, broken) => {
+      started.set();
+      for (;;) await broken.wait().catch(() => {});
+    },
+    (started) => {
+      const end = Date.now() + 300;
+      started.set();
+      while (Date.now() < end);
+    },
+    async (started, event) => {
+      const end = Date.now() + 300;
+      started.set();
+      while (Date.now() < end);
+      await event.wait();
+    },
+    (started, event) => {
+      const end = Date.now() + 300;
+      started.set();
+      while (Date.now() < end);
+      event.waitSync();
+    },
+  ];
+  const [event, broken] = [new Event(), new Barrier(2)];
+  broken.abort();
+  const run = async (target: Target) => {
+    const started = new Event();
+    const process = new Process(target, { args: [started, event, broken] });
+    process.start();
+    await started.wait();
+    process.terminate();
+    assertStrictEquals(await process.join(), -15);
+  };
+  await run((started) => started.set()); // threads that the runtime keeps
+  const before = await countHandles();
+  for (const target of targets) await run(target);
+  // The deadline is the test's.
+  while (await countHandles() > before) await delay(20);
+});
 
 test("Process.terminate() of one that has ended changes nothing", {
   timeout,

@@ -12,7 +12,7 @@ import type { Boot } from "../protocol.ts";
 import { realm } from "../realm.ts";
 import {
   dressWorkerScope,
-  exitThread,
+  leaveThread,
   parentPort,
   type Port,
   runHost,
@@ -31,7 +31,7 @@ function begin(port: Port): void {
     realm.lives = boot.lives;
     realm.workerUrl = boot.workerUrl;
     dressWorkerScope(boot.name);
-    onEndOfLife(boot.lives, () => exitThread(1));
+    onEndOfLife(boot.lives, leaveThread);
     switch (boot.job.kind) {
       case "process":
         return void runProcess(boot.job);

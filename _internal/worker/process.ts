@@ -7,8 +7,8 @@
 import { explained, reviveCallable } from "../callable.ts";
 import { decode } from "../codec.ts";
 import type { ProcessJob } from "../protocol.ts";
-import { catchStrayErrors, exitThread } from "../runtime.ts";
-import { report } from "./report.ts";
+import { catchStrayErrors } from "../runtime.ts";
+import { endThread, report } from "./report.ts";
 
 /**
  * Runs the target and ends the thread.
@@ -26,12 +26,12 @@ export async function runProcess(job: ProcessJob): Promise<void> {
       throw explained(error, target);
     }
   } catch (error) {
-    fail(error);
+    return fail(error);
   }
-  exitThread(0);
+  endThread(0);
 }
 
 function fail(error: unknown): void {
   report(error);
-  exitThread(1);
+  endThread(1);
 }

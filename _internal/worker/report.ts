@@ -1,21 +1,33 @@
 /**
- * Errors that only a human will read.
+ * The last words of a thread.
  *
  * @module
  */
 
 import { tidyStack } from "../error_wire.ts";
 import { realm } from "../realm.ts";
-import { inspect } from "../runtime.ts";
+import { exitThread, inspect, leaveThread } from "../runtime.ts";
+import { isTerminated } from "../wait.ts";
 
 const { error: print } = console;
 
 /**
- * Writes an error to standard error, under the process's name.
+ * Writes an error to standard error, under the process's name, unless the
+ * process has ended for everyone who looks.
  *
  * @param error What was thrown.
  * @param name The process's name, if it is not this one.
  */
 export function report(error: unknown, name = realm.process.name): void {
-  print(`Process ${name}: ${tidyStack(inspect(error))}`);
+  if (!isTerminated()) print(`Process ${name}: ${tidyStack(inspect(error))}`);
+}
+
+/**
+ * Ends this thread.
+ *
+ * @param code The exit code its parent sees, if it has not ended it before.
+ */
+export function endThread(code: number): void {
+  if (isTerminated()) leaveThread();
+  else exitThread(code);
 }

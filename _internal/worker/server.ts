@@ -33,14 +33,13 @@ import { follow, HEADER, lead, ringOf, roomAt } from "../ring.ts";
 import { runCall } from "../run_call.ts";
 import {
   catchStrayErrors,
-  exitThread,
   nextTurn,
   type Port,
   runWithin,
   stopsBusyThreads,
 } from "../runtime.ts";
 import { announce, Consumer, leaveIfTerminated } from "../wait.ts";
-import { report } from "./report.ts";
+import { endThread, report } from "./report.ts";
 
 const { now } = Date;
 
@@ -183,7 +182,7 @@ function tooLate(fn: AnyFunction, left: number): Outcome {
 export async function runServer(job: ServerJob, port: Port): Promise<void> {
   catchStrayErrors((error) => {
     report(error);
-    exitThread(1);
+    endThread(1);
   });
   const runner = new Runner(port, job.lane?.cells);
   const lane = job.lane ? new FastLane(runner, job.lane) : new SlowLane(runner);
