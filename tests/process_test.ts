@@ -379,6 +379,23 @@ test("Process.terminate() leaves no thread behind that waits or works", {
   while (await countHandles() > before) await delay(20);
 });
 
+test("Process.terminate() of one that starts leaves nothing open", {
+  timeout: 60_000,
+}, async () => {
+  const run = async (count: number) => {
+    for (let i = 0; i < count; i++) {
+      const process = waitingProcess();
+      process.terminate();
+      await process.join();
+    }
+  };
+  await run(4);
+  const before = await countHandles();
+  await run(60);
+  // The runtime may keep a few; the deadline is the test's.
+  while (await countHandles() - before > 20) await delay(20);
+});
+
 test("Process.terminate() of one that has ended changes nothing", {
   timeout,
 }, async () => {
