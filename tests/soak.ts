@@ -6,15 +6,16 @@
  * bun tests/soak.ts 60
  * ```
  *
- * Every ten seconds it prints what was done, how much memory there is and how
- * long things took. It fails on the first call that is lost or runs twice, on a
- * wait that oversleeps, and on growth of memory. What workers write to standard
- * error on the way, as they die, is part of the storm.
+ * Every ten seconds it prints what was done, what the program holds and how long
+ * things took. It fails on the first call that is lost or runs twice, on a wait
+ * that oversleeps, and on growth of memory, open files or threads. What workers
+ * write to standard error on the way, as they die, is part of the storm.
  *
  * @module
  */
 
 import process from "node:process";
+import { readdirSync } from "node:fs";
 import {
   activeChildren,
   Barrier,
@@ -31,8 +32,8 @@ const REPORT_MS = 10_000;
 const OVERSLEPT_MS = 2_000;
 /** What has no answer after this is lost. */
 const LOST_MS = 45_000;
-/** How much more memory there may be at the end than before. */
-const GROWTH = { factor: 1.2, bytes: 48 * 2 ** 20 };
+/** How many times as much there may be at the end as before, beside `held`. */
+const GROWTH = 1.2;
 
 const began = performance.now();
 const ends = began + seconds * 1000;
@@ -564,7 +565,21 @@ async function processStorm(): Promise<void> {
 
 // -- the watch --------------------------------------------------------------
 
-const memory: number[] = [];
+/** What must not grow, in its unit, as it was at each report. */
+const held = {
+  memory: { values: [] as number[], most: 48 * 2 ** 20 },
+  files: { values: [] as number[], most: 50 },
+  threads: { values: [] as number[], most: 20 },
+};
+
+/** How many entries a folder of the system has; `0` where there is none. */
+function entries(folder: string): number {
+  try {
+    return readdirSync(folder).length;
+  } catch {
+    return 0; // not Linux
+  }
+}
 
 function collect(): void {
   const scope = globalThis as unknown as {
@@ -578,13 +593,18 @@ function collect(): void {
 function report(): void {
   collect();
   const { rss, heapUsed } = process.memoryUsage();
-  memory.push(rss);
+  held.memory.values.push(rss);
+  const files = entries("/proc/self/fd");
+  held.files.values.push(files);
+  const threads = entries("/proc/self/task");
+  held.threads.values.push(threads);
   const of = (bytes: number) => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
   console.log(
     `${((performance.now() - began) / 1000).toFixed(0)} s: ` +
       Object.entries(counts).map(([key, value]) => `${key} ${value}`)
         .join(", ") +
-      `, memory ${of(rss)} (heap ${of(heapUsed)})\n` +
+      `, memory ${of(rss)} (heap ${of(heapUsed)}), files ${files}, ` +
+      `threads ${threads}\n` +
       `  ms p50/p99/p99.9/max: ` +
       Object.entries(latencies).map(([key, it]) => `${key} ${it.take()}`)
         .join(", "),
@@ -592,23 +612,24 @@ function report(): void {
 }
 
 /** Whether the last fifth has more than all that came before it had. */
-function checkMemory(): void {
-  const { length } = memory;
-  if (length < 10) {
-    // Too short to tell a leak from warming up, but not a flood.
+function checkGrowth(): void {
+  for (const [name, { values, most }] of Object.entries(held)) {
+    const { length } = values;
+    if (length < 10) {
+      // Too short to tell a leak from warming up, but not a flood.
+      check(
+        values.at(-1)! < values[0]! * 2 + 5 * most,
+        `${name} grew from ${values[0]} to ${values.at(-1)}`,
+      );
+      continue;
+    }
+    const early = values.slice(Math.floor(length / 5), Math.ceil(length / 2));
+    const late = values.slice(-Math.floor(length / 5));
     check(
-      memory.at(-1)! < memory[0]! * 2 + 256 * 2 ** 20,
-      `memory grew from ${memory[0]} to ${memory.at(-1)} bytes`,
+      Math.min(...late) < Math.max(...early) * GROWTH + most,
+      `${name} grew from ${Math.max(...early)} to ${Math.min(...late)}`,
     );
-    return;
   }
-  const early = memory.slice(Math.floor(length / 5), Math.ceil(length / 2));
-  const late = memory.slice(-Math.floor(length / 5));
-  const limit = Math.max(...early) * GROWTH.factor + GROWTH.bytes;
-  check(
-    Math.min(...late) < limit,
-    `memory grew from ${Math.max(...early)} to ${Math.min(...late)} bytes`,
-  );
 }
 
 const watch = setInterval(() => {
@@ -624,7 +645,7 @@ function end(): void {
   clearInterval(watch);
   clearInterval(reporter);
   report();
-  if (failure === undefined) checkMemory();
+  if (failure === undefined) checkGrowth();
   if (failure === undefined) {
     check(activeChildren().length === 0, "a process is left");
   }
