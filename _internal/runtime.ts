@@ -221,6 +221,21 @@ export function leaveThread(): void {
 }
 
 /**
+ * Lets something be done before a task's own `process.exit()`, which on Deno
+ * must not be called in a thread that was terminated: see {@linkcode leaveThread}.
+ *
+ * @param before Called first; may throw.
+ */
+export function guardExit(before: () => void): void {
+  if (runtime !== "deno") return;
+  const real = process.exit;
+  process.exit = (code?: number | string) => {
+    before();
+    return real.call(process, code);
+  };
+}
+
+/**
  * Makes the worker's global scope the same on every runtime: `self`, its
  * `name` and `close()`.
  *

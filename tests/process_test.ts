@@ -349,6 +349,15 @@ test("Process.terminate() leaves no thread behind that waits or works", {
       started.set();
       while (Date.now() < end);
     },
+    (started) => {
+      const end = Date.now() + 300;
+      started.set();
+      while (Date.now() < end);
+      const { process } = globalThis as unknown as {
+        process?: { exit(): void };
+      };
+      process?.exit();
+    },
     async (started, event) => {
       const end = Date.now() + 300;
       started.set();

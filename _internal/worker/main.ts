@@ -12,12 +12,13 @@ import type { Boot } from "../protocol.ts";
 import { realm } from "../realm.ts";
 import {
   dressWorkerScope,
+  guardExit,
   leaveThread,
   parentPort,
   type Port,
   runHost,
 } from "../runtime.ts";
-import { onEndOfLife } from "../wait.ts";
+import { leaveIfTerminated, onEndOfLife } from "../wait.ts";
 import { runProcess } from "./process.ts";
 import { runServer } from "./server.ts";
 
@@ -32,6 +33,7 @@ function begin(port: Port): void {
     realm.workerUrl = boot.workerUrl;
     dressWorkerScope(boot.name);
     onEndOfLife(boot.lives, leaveThread);
+    guardExit(leaveIfTerminated);
     switch (boot.job.kind) {
       case "process":
         return void runProcess(boot.job);
