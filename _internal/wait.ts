@@ -58,7 +58,8 @@ const SLICE_MS = 50;
  * judge is patient: for {@linkcode PATIENCE} misses it goes on as if they had
  * not been. After that a spin takes no longer than a sleep did lately: while
  * other threads want the cores, a sleep is short, as no core has to be woken,
- * and a spin takes time from them.
+ * and a spin takes time from them. On one core none pays, as the thread that is
+ * waited for cannot run.
  */
 class SpinJudge {
   /** The odds of a hit, as of late. */

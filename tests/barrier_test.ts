@@ -10,6 +10,7 @@ import {
 } from "@std/assert";
 import { delay } from "@std/async";
 import { Barrier, BrokenBarrierError, Event, Process, task } from "../mod.ts";
+import { joinAll, startAll } from "./_processes.ts";
 import { WatchedSignal } from "./_watched_signal.ts";
 import type { passBarrier } from "./testdata/tasks.ts";
 
@@ -18,23 +19,6 @@ const timeout = 20_000;
 /** What became of waits: an index, or the name of an error. */
 function outcomes(waits: Promise<number>[]): Promise<(number | string)[]> {
   return Promise.all(waits.map((it) => it.catch((error) => error.name)));
-}
-
-/** Starts processes that all run one function. */
-function startAll<A extends unknown[]>(
-  target: (...args: A) => unknown,
-  argsOfEach: A[],
-): Process[] {
-  return argsOfEach.map((args) => {
-    const process = new Process(target, { args });
-    process.start();
-    return process as unknown as Process;
-  });
-}
-
-async function joinAll(processes: Process[]): Promise<void> {
-  const codes = await Promise.all(processes.map((it) => it.join()));
-  assertEquals(codes, processes.map(() => 0));
 }
 
 test("Barrier.wait() resolves to the arrival index, each once a cycle", {

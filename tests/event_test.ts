@@ -8,27 +8,11 @@ import {
   assertThrows,
 } from "@std/assert";
 import { delay } from "@std/async";
-import { Event, Process } from "../mod.ts";
+import { Event } from "../mod.ts";
+import { joinAll, startAll } from "./_processes.ts";
 import { WatchedSignal } from "./_watched_signal.ts";
 
 const timeout = 20_000;
-
-/** Starts processes that run one function on arguments of their own. */
-function startAll<A extends unknown[]>(
-  target: (...args: A) => unknown,
-  argsOfEach: A[],
-): Process[] {
-  return argsOfEach.map((args) => {
-    const process = new Process(target, { args });
-    process.start();
-    return process as unknown as Process;
-  });
-}
-
-async function joinAll(processes: Process[]): Promise<void> {
-  const codes = await Promise.all(processes.map((it) => it.join()));
-  assertEquals(codes, processes.map(() => 0));
-}
 
 function median(numbers: number[]): number {
   return numbers.sort((a, b) => a - b)[numbers.length >> 1]!;
