@@ -601,10 +601,8 @@ export abstract class Pool {
     }
     const limits = checkLimits(options, action);
     return new Promise((resolve, reject) => {
-      const limited = limits.timeout !== Infinity ||
-        limits.signal !== undefined;
-      const name = () => `run ${nameOf(fn)}`;
-      const none = limited && reachedAtOnce(limits, name);
+      const name = limits === NO_LIMITS ? undefined : () => `run ${nameOf(fn)}`;
+      const none = name && reachedAtOnce(limits, name);
       if (none) return reject(none.error);
       const request: CallRequest = {
         kind: "apply",
@@ -622,7 +620,7 @@ export abstract class Pool {
         if (outcome.ok) resolve(outcome.value as R);
         else reject(outcome.error);
       });
-      if (limited) {
+      if (name) {
         unwatch = watchLimits(limits, name, (error) => {
           call.settle({ ok: false, error });
           this.#executor.giveUp(new Set([call]), true);
@@ -824,8 +822,12 @@ function checkInitializer(
   return { fn: initializer, args: initargs };
 }
 
+/** Of most calls. */
+const NO_LIMITS: Limits = { timeout: Infinity, signal: undefined };
+
 function checkLimits(options: CallLimits, action: string): Limits {
-  const { signal } = options;
+  const { signal, timeout } = options;
+  if (signal === undefined && timeout === undefined) return NO_LIMITS;
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
     throw new TypeError(
       `Cannot ${action} as signal must be an AbortSignal: received ${
@@ -833,7 +835,7 @@ function checkLimits(options: CallLimits, action: string): Limits {
       }`,
     );
   }
-  return { timeout: checkTimeout(options.timeout, action), signal };
+  return { timeout: checkTimeout(timeout, action), signal };
 }
 
 function checkMapOptions(

@@ -167,6 +167,11 @@ export class Queue<T> {
     return this.#items.length - this.#head;
   }
 
+  /** The item at the head, or `undefined` if there is none. */
+  get first(): T | undefined {
+    return this.#items[this.#head];
+  }
+
   /**
    * Adds an item at the end.
    *

@@ -37,6 +37,14 @@ export interface Channel {
   readonly waiting: number;
   /** Whether another call can be sent now. */
   readonly hasRoom: boolean;
+  /** How many the worker has begun, from time to time again from 0. */
+  readonly claimed: number;
+  /** Whether the worker may expect the next call. */
+  favoured: boolean;
+  /** The function of the call that was sent last. */
+  readonly lastFunction: AnyFunction | undefined;
+  /** How many microseconds a call of it took lately; `Infinity` if that is not known. */
+  readonly pace: number;
   /** Whether a watchdog in the worker will end what runs there. */
   readonly guarded: boolean;
   /** Starts to use the wire. */
@@ -187,8 +195,6 @@ interface Entry {
   readonly call: Call;
   /** Where the frame before it ends. */
   readonly from: number;
-  /** Where its own ends. */
-  readonly end: number;
   /** The number of its message, or -1. */
   readonly number: number;
   /** Whether its buffers went with that message. */
@@ -215,6 +221,11 @@ export class SharedChannel extends Posting implements Channel {
   readonly #answers: Ring;
   /** Where the last call ends. */
   #at = 0;
+  lastFunction: AnyFunction | undefined;
+  /** Its number. */
+  #lastNumber = 0;
+  /** What the worker told of its pace when its answers were read last. */
+  #pace = 0;
   /** Where the last answer that was read ends. */
   #read = 0;
   /** The calls in flight, oldest first, from {@linkcode SharedChannel.#first} on. */
@@ -257,10 +268,30 @@ export class SharedChannel extends Posting implements Channel {
     return Atomics.load(this.#cells, LaneCell.Guarded) === 1;
   }
 
+  get favoured(): boolean {
+    return this.#cells[LaneCell.Favoured] === 1;
+  }
+
+  set favoured(favoured: boolean) {
+    this.#cells[LaneCell.Favoured] = favoured ? 1 : 0;
+  }
+
+  get claimed(): number {
+    return claims.claimed(this.#cells, LaneCell.Claim);
+  }
+
+  get pace(): number {
+    const pace = this.#pace;
+    const known = pace !== 0 && pace >>> 16 === this.#lastNumber;
+    return known ? pace & 0xffff : Infinity;
+  }
+
   send(call: Call): void {
     const { request } = call;
     const ring = this.#calls;
     const fn = this.define(request.fn);
+    this.lastFunction = request.fn;
+    this.#lastNumber = fn;
     const at = this.#room();
     const values = at + CallFrame.Values;
     const limit = at + ring.largest;
@@ -307,7 +338,7 @@ export class SharedChannel extends Posting implements Channel {
     ring.words[word + CallFrame.Function] = fn;
     ring.words[word + CallFrame.Count] = count;
     ring.numbers[(at >> 3) + 2] = request.deadline ?? 0;
-    this.#entries.push({ call, from: this.#at, end, number, shipped });
+    this.#entries.push({ call, from: this.#at, number, shipped });
     this.#at = end;
     claims.send(this.#cells, LaneCell.Claim);
     announce(this.#cells, LaneCell.Claim, LaneCell.WorkerAsleep);
@@ -361,6 +392,7 @@ export class SharedChannel extends Posting implements Channel {
 
   drain(): boolean {
     const written = Atomics.load(this.#cells, LaneCell.Written);
+    if (written !== this.#read) this.#pace = this.#cells[LaneCell.Pace]!;
     const ring = this.#answers;
     let any = false;
     while (this.#read !== written && this.inFlight > 0) {
@@ -376,15 +408,18 @@ export class SharedChannel extends Posting implements Channel {
         } else value = readValue(ring, { at: at + HEADER }, end);
       } catch (error) {
         this.events.onSpoilt(error);
-        return true;
+        return true; // nothing more is read, nor written
       }
       any = true;
       const { call } = this.#shift();
       this.#read = end;
-      Atomics.store(this.#cells, LaneCell.Read, end);
-      announce(this.#cells, LaneCell.Read, LaneCell.WorkerBlocked);
       if (wire) this.answer(call, wire);
       else this.events.onAnswer(call, { ok: true, value });
+      if (this.#read !== end) break; // a callback has led here again
+    }
+    if (any) {
+      Atomics.store(this.#cells, LaneCell.Read, this.#read);
+      announce(this.#cells, LaneCell.Read, LaneCell.WorkerBlocked);
     }
     if (this.#read === Atomics.load(this.#cells, LaneCell.Written)) {
       this.#onSettled?.();
@@ -478,6 +513,11 @@ export class PlainChannel extends Posting implements Channel {
 
   /** What was sent may have begun: nothing is sent before the worker is ready. */
   readonly waiting = 0;
+
+  favoured = false;
+  readonly claimed = 0;
+  readonly lastFunction = undefined;
+  readonly pace = Infinity;
 
   get hasRoom(): boolean {
     return this.#ready && this.#call === undefined;

@@ -79,3 +79,14 @@ export function unclaimed(cells: Int32Array, word: number): number {
   const seen = Atomics.load(cells, word);
   return ((seen >>> 16) - seen) & MASK;
 }
+
+/**
+ * How many calls were claimed, in all.
+ *
+ * @param cells Shared memory.
+ * @param word Which word.
+ * @returns The number, mod 2^16.
+ */
+export function claimed(cells: Int32Array, word: number): number {
+  return Atomics.load(cells, word) & MASK;
+}

@@ -24,9 +24,10 @@ import { Child } from "./child.ts";
 import type { ValueWire } from "./codec.ts";
 import { WorkerExitError } from "./errors.ts";
 import { Latch } from "./latch.ts";
-import { BELL_CELLS, BellCell } from "./protocol.ts";
+import { BELL_CELLS, BellCell, QUICK_US } from "./protocol.ts";
 import {
   canShareMemory,
+  cores,
   hold,
   release,
   stopsBusyThreads,
@@ -62,6 +63,12 @@ const CLAIM_GRACE_MS = 20;
 /** How long a watchdog may be late before its worker counts as stuck. */
 const WATCHDOG_GRACE_MS = 1000;
 
+/** After so many answers of others another worker is the hot one. */
+const HOT = 4;
+
+/** Quick calls that have not begun after this wait behind one that is not. */
+const STUCK_MS = 5;
+
 /** How often a worker that is to be stopped is given time for its answers. */
 const PATIENCE = 50;
 
@@ -77,6 +84,9 @@ interface Worker {
   ready: boolean;
   /** Calls it may still be sent before it is replaced. */
   left: number;
+  /** What it had claimed when that was last looked at, and since when. */
+  claimed: number;
+  since: number;
 }
 
 /** The executor of a process pool. */
@@ -93,10 +103,14 @@ export class Dispatcher implements Executor {
   #unfinished = 0;
   /** Number of the next worker. */
   #number = 1;
-  /** The worker that answered last; it is the most likely to be awake. */
+  /** The worker that answers most of the time: the most likely to be awake. */
   #hot: Worker | undefined;
+  /** How many answers of others came since its last one. */
+  #rival = 0;
   /** Whether calls may be sent now. */
   #sending = true;
+  /** Whether a call may not be taken for quick. */
+  #strict = false;
   #failure: { error: unknown } | undefined;
   #state: "open" | "closing" | "over" = "open";
   #completed = 0;
@@ -116,6 +130,8 @@ export class Dispatcher implements Executor {
         hops: HOPS,
         work: () => this.#drain(),
         wanted: () => this.#unfinished > 0,
+        patient: () => true,
+        rest: () => this.#balance() ? STUCK_MS : Infinity,
       });
     }
     for (let i = 0; i < options.processes; i++) this.#spawn();
@@ -128,7 +144,7 @@ export class Dispatcher implements Executor {
     }
     if (this.#unfinished++ === 0) hold();
     this.#queue.push(call);
-    this.#dispatch();
+    this.#send();
     this.#consumer?.start();
   }
 
@@ -204,19 +220,24 @@ export class Dispatcher implements Executor {
     };
   }
 
-  /** Sends what can be sent. */
+  /** Sends what can be sent, and lets no worker be idle while calls wait. */
   #dispatch(): void {
+    this.#send();
+    this.#balance();
+  }
+
+  /** Sends what can be sent. */
+  #send(): void {
     if (!this.#sending) return;
     while (this.#queue.length > 0) {
-      const worker = this.#choose();
+      const worker = this.#choose(this.#queue.first!);
       if (worker === undefined) return;
       const call = this.#queue.shift()!;
       if (call.state === CallState.Settled) {
         this.#finish();
         continue;
       }
-      const alone = (call.request.transfer?.length ?? 0) > 0;
-      if (alone && worker.channel.inFlight > 0) {
+      if (isAlone(call) && worker.channel.inFlight > 0) {
         // Its buffers could not be taken back: it waits for an idle worker.
         this.#queue.unshift([call]);
         return;
@@ -243,16 +264,37 @@ export class Dispatcher implements Executor {
       call.state = CallState.Sent;
       worker.left--;
     }
-    this.#balance();
   }
 
-  /** The worker for the next call: an idle one, else the one with the fewest. */
-  #choose(): Worker | undefined {
+  /**
+   * The worker for the next call: an idle one, else the one with the fewest.
+   *
+   * Of a function whose calls are quick, the one that answered last, as long as
+   * it gets to the call sooner than another could be woken, and after that no
+   * more than there are cores. That a call is not quick after all is seen before
+   * the pool sleeps; see {@linkcode Dispatcher.#balance}.
+   */
+  #choose(call: Call): Worker | undefined {
     const hot = this.#hot;
-    if (hot && hot.left > 0 && hot.channel.inFlight === 0) return hot;
+    let limit = Infinity;
+    if (hot !== undefined && hot.left > 0) {
+      const { channel } = hot;
+      if (channel.inFlight === 0) return hot;
+      const pace = channel.lastFunction === call.request.fn
+        ? channel.pace
+        : Infinity;
+      if (pace < QUICK_US && !this.#strict && !isAlone(call)) {
+        this.#consumer!.stir();
+        limit = cores;
+        if ((channel.inFlight + 1) * pace < QUICK_US && channel.hasRoom) {
+          return hot;
+        }
+      }
+    }
     let best: Worker | undefined;
     let fewest = Infinity;
     for (const worker of this.#workers) {
+      if (limit-- === 0) break;
       // One that is not ready comes after one that is.
       const load = worker.channel.inFlight + (worker.ready ? 0 : 0.5);
       if (load < fewest && worker.left > 0 && worker.channel.hasRoom) {
@@ -266,8 +308,12 @@ export class Dispatcher implements Executor {
   /**
    * Lets an idle worker have what waits behind a call of another, or for one
    * that is not ready.
+   *
+   * @returns Whether calls wait that were left where they are, as they seem to
+   * be quick.
    */
-  #balance(): void {
+  #balance(): boolean {
+    if (!this.#sending) return false;
     let idle = false;
     let fullest: Worker | undefined;
     let most = 0;
@@ -281,11 +327,26 @@ export class Dispatcher implements Executor {
         most = waiting;
       }
     }
-    if (!idle || fullest === undefined) return;
-    const calls = this.#takeBack(fullest);
-    if (calls.length === 0) return;
-    this.#queue.unshift(calls);
-    this.#dispatch();
+    if (!idle || fullest === undefined) return false;
+    const hotIsIdle = this.#hot?.channel.inFlight === 0;
+    if (!hotIsIdle && this.#isQuick(fullest, most)) return true;
+    this.#queue.unshift(this.#takeBack(fullest));
+    this.#strict = !hotIsIdle;
+    this.#send();
+    this.#strict = false;
+    return false;
+  }
+
+  /** Whether what waits there is likely to begin at once. */
+  #isQuick(worker: Worker, waiting: number): boolean {
+    const { claimed, pace } = worker.channel;
+    if ((waiting + 1) * pace >= QUICK_US) return false;
+    const time = performance.now();
+    if (claimed !== worker.claimed) {
+      worker.claimed = claimed;
+      worker.since = time;
+    }
+    return time - worker.since < STUCK_MS;
   }
 
   #takeBack(worker: Worker): Call[] {
@@ -306,15 +367,26 @@ export class Dispatcher implements Executor {
   }
 
   #onAnswer(worker: Worker, call: Call, outcome: Outcome): void {
-    this.#hot = worker;
+    this.#warm(worker);
     worker.ready = true; // whatever overtook the message that says so
     this.#settle(call, outcome);
     if (worker.left === 0 && worker.channel.inFlight === 0) {
       this.#end(worker);
       this.#renew();
     }
-    if (this.#queue.length > 0 || worker.channel.inFlight === 0) {
-      this.#dispatch();
+    if (this.#queue.length > 0) this.#send();
+    if (worker.channel.inFlight === 0 && this.#unfinished > 0) this.#dispatch();
+  }
+
+  /** A worker has answered: if no other has for a while, it becomes the hot one. */
+  #warm(worker: Worker): void {
+    if (worker === this.#hot) {
+      this.#rival = 0;
+    } else if (this.#hot === undefined || ++this.#rival === HOT) {
+      if (this.#hot !== undefined) this.#hot.channel.favoured = false;
+      this.#hot = worker;
+      this.#rival = 0;
+      worker.channel.favoured = true;
     }
   }
 
@@ -363,6 +435,8 @@ export class Dispatcher implements Executor {
       channel,
       ready: false,
       left: maxTasksPerChild,
+      claimed: -1,
+      since: 0,
     };
     const child = new Child({
       name: worker.name,
@@ -525,4 +599,9 @@ export class Dispatcher implements Executor {
     for (const worker of this.#workers) calls.push(...worker.channel.abandon());
     for (const call of calls) this.#settle(call, { ok: false, error });
   }
+}
+
+/** Whether a call must be the only one of its worker. */
+function isAlone({ request: { transfer } }: Call): boolean {
+  return transfer !== undefined && transfer.length > 0;
 }

@@ -55,35 +55,56 @@ export interface LaneMemory {
   answers: SharedArrayBuffer;
 }
 
+/**
+ * Words in a line of the processor's cache. What one side writes again and again
+ * has a line for itself, or the other side would wait for it when it reads what
+ * lies beside it.
+ */
+const LINE = 16;
+
 /** The words of one lane, each with those who may change it. */
 export const LaneCell = {
   /** [both] Which calls have begun; see claim.ts. */
   Claim: 0,
   /** [worker] `1` before it sleeps until Claim changes, `0` after. */
-  WorkerAsleep: 1,
+  WorkerAsleep: 1 * LINE,
   /** [worker] Where the last answer ends. */
-  Written: 2,
+  Written: 2 * LINE,
   /** [pool] Where the last answer that was read ends. */
-  Read: 3,
+  Read: 3 * LINE,
   /** [worker] `1` before it sleeps until Read changes, `0` after. */
-  WorkerBlocked: 4,
+  WorkerBlocked: 4 * LINE,
   /** [worker] `1` while a watchdog will end what runs. */
-  Guarded: 5,
+  Guarded: 5 * LINE,
+  /**
+   * [worker] How long calls of one function took lately, if they were quick: its
+   * number in the high half, microseconds in the low half; `0` if they were not,
+   * or that is not known. A hint, of which nothing depends but speed.
+   */
+  Pace: 6 * LINE,
+  /** [pool] `1` while the worker is the most likely one to get the next call. */
+  Favoured: 7 * LINE,
 } as const;
 
+/**
+ * What waking a worker takes, in microseconds: calls that are quicker had better
+ * wait for one that is awake.
+ */
+export const QUICK_US = 50;
+
 /** How many there are. */
-export const LANE_CELLS = 6;
+export const LANE_CELLS: number = 8 * LINE;
 
 /** The words that wake a pool. */
 export const BellCell = {
   /** [workers] Goes up with every answer. */
   Answers: 0,
   /** [pool] `1` before it sleeps until Answers changes, `0` after. */
-  PoolAsleep: 1,
+  PoolAsleep: LINE,
 } as const;
 
 /** How many there are. */
-export const BELL_CELLS = 2;
+export const BELL_CELLS: number = 2 * LINE;
 
 /** The word of a call's frame beside its length, and what follows. */
 export const CallFrame = {

@@ -29,9 +29,22 @@ const { load, notify, waitAsync } = Atomics;
 const sleep = Atomics.wait;
 const now: () => number = performance.now.bind(performance);
 
-/** The longest spin. */
-const SPIN_MS = 0.05;
-/** A wait that ended within this would have been worth a spin. */
+/** The longest spin of a wait, of which there may be more than cores. */
+const BRIEF_MS = 0.05;
+/** The longest spin of one that has a core to itself. */
+const LONG_MS = 4;
+/** How long brief and long spins may be in vain, in all. */
+const BRIEF_CREDIT_MS = 6.4;
+const LONG_CREDIT_MS = 16;
+/** Half of the credit comes back at the next multiple of this. */
+const PERIOD_MS = 500;
+/** What a hit at once pays back: about what a call takes. */
+const REFUND_MS = 0.002;
+/** A spin holds the thread for this long, then the event loop has a turn. */
+const HOLD_MS = 0.08;
+/** What a sleep costs where a core must be woken. */
+const WAKE_MS = 0.05;
+/** A wait that ended within this was worth a spin. */
 const SHORT_MS = 0.15;
 /** Polls between two looks at the clock. */
 const POLLS_PER_LOOK = 64;
@@ -39,12 +52,12 @@ const POLLS_PER_LOOK = 64;
 const LOOK_MS = 0.003;
 /** From these odds on a spin is worth a try. */
 const GOOD_ODDS = 0.7;
-/** How many more spins may have missed than hit before misses count. */
-const PATIENCE = 128;
-/** Without a turn of the event loop, spinning stops after this. */
+/** Without a turn of the event loop, hits may follow each other for this long. */
 const BURST_MS = 4;
 /** How many microtasks a continuation may take before the spin begins. */
 const HOPS = 8;
+/** How often continuations may put a spin off. */
+const MAX_DELAYS = 32;
 /** Where a terminated thread sleeps on, it looks this often whether it was terminated. */
 const SLICE_MS = 50;
 
@@ -52,43 +65,78 @@ const SLICE_MS = 50;
  * Whether a spin is likely to pay, and for how long. Hits and short sleeps make
  * a hit more likely, misses and long sleeps less.
  *
- * Two threads that take turns asleep are often kept on one core, where a spin
- * only keeps the other from running; the system moves one of them to an idle
- * core when it sees both busy at a tick of its clock, milliseconds later. So a
- * judge is patient: for {@linkcode PATIENCE} misses it goes on as if they had
- * not been. After that a spin takes no longer than a sleep did lately: while
- * other threads want the cores, a sleep is short, as no core has to be woken,
- * and a spin takes time from them. On one core none pays, as the thread that is
- * waited for cannot run.
+ * Two threads that take turns should stay on two cores. Once one sleeps, the
+ * system may wake it on the core of the other, where each spin only keeps the
+ * other from running, until it sees at ticks of its clock that two threads want
+ * that core; that takes milliseconds. So a spin may be long, in the hope that
+ * neither thread ever sleeps. What such spins may take in vain is bounded by a
+ * credit, which hits pay back at about the rate of the work that is done. Without
+ * credit a spin takes no longer than a sleep did lately: while other threads
+ * want the cores, a sleep is short, as no core has to be woken, and a spin takes
+ * time from them. On one core none pays, as the thread that is waited for cannot
+ * run.
  */
 class SpinJudge {
+  readonly #most: number;
   /** The odds of a hit, as of late. */
   #odds = 0;
-  /** How many misses are forgiven. */
-  #patience = PATIENCE;
+  /** Milliseconds that may still be spun in vain. */
+  #credit: number;
+  /** When credit was given or used up. */
+  #period = 0;
   /** What a hit saves: milliseconds of a short sleep, as of late. */
-  #saved = SPIN_MS;
+  #saved = WAKE_MS;
 
-  /** How many milliseconds to spin; `0` for not at all. */
-  get budget(): number {
+  /** @param credit How many milliseconds may be spun in vain. */
+  constructor(credit: number) {
+    this.#most = credit;
+    this.#credit = credit;
+  }
+
+  /**
+   * Tells how long to spin.
+   *
+   * @param longest The longest spin.
+   * @returns Milliseconds; `0` for not at all.
+   */
+  budget(longest: number): number {
     if (cores === 1 || this.#odds <= GOOD_ODDS) return 0;
-    return this.#patience > 0 ? SPIN_MS : this.#saved;
-  }
-
-  spun(hit: boolean): void {
-    if (hit) {
-      this.#odds += (1 - this.#odds) / 16;
-      if (this.#patience < PATIENCE) this.#patience++;
-    } else if (this.#patience > 0) this.#patience--;
-    else this.#odds *= 3 / 4;
-  }
-
-  slept(milliseconds: number): void {
-    const short = milliseconds < SHORT_MS;
-    this.#odds += ((short ? 1 : 0) - this.#odds) / 16;
-    if (short) {
-      this.#saved += (Math.min(milliseconds, SPIN_MS) - this.#saved) / 16;
+    if (this.#credit === 0 && period() !== this.#period) {
+      this.#credit = this.#most / 2;
+      this.#period = period();
     }
+    return Math.max(this.#saved, Math.min(this.#credit, longest));
+  }
+
+  /**
+   * Learns from a spin.
+   *
+   * @param hit Whether what was waited for came.
+   * @param took Milliseconds; `0` for a hit at once.
+   */
+  spun(hit: boolean, took: number): void {
+    if (hit && took < WAKE_MS) {
+      this.#credit = Math.min(this.#credit + REFUND_MS, this.#most);
+    } else this.#spend(took);
+    if (hit && took < SHORT_MS) this.#odds += (1 - this.#odds) / 16;
+    else if (this.#credit === 0) this.#odds *= 3 / 4;
+  }
+
+  #spend(milliseconds: number): void {
+    if (this.#credit === 0) return;
+    this.#credit = Math.max(0, this.#credit - milliseconds);
+    if (this.#credit === 0) this.#period = period();
+  }
+
+  /**
+   * Learns from a sleep that no spin came before.
+   *
+   * @param took Milliseconds.
+   */
+  slept(took: number): void {
+    const short = took < SHORT_MS;
+    this.#odds += ((short ? 1 : 0) - this.#odds) / 16;
+    if (short) this.#saved += (Math.min(took, WAKE_MS) - this.#saved) / 16;
   }
 }
 
@@ -123,20 +171,121 @@ const burst = {
   },
 };
 
+/** Begins at the same moment in all threads: of two that take turns both must spin. */
+function period(): number {
+  return Math.floor(Date.now() / PERIOD_MS);
+}
+
+/** How long the last {@linkcode spin} took; `0` for a hit at once. */
+let took = 0;
+
+/** Polls for some time without a pause. */
 function spin<T>(
   poll: () => T | undefined,
   milliseconds: number,
 ): T | undefined {
-  let until = 0;
+  let began: number | undefined;
   do {
     for (let i = 0; i < POLLS_PER_LOOK; i++) {
       const value = poll();
-      if (value !== undefined) return value;
+      if (value !== undefined) {
+        took = began === undefined ? 0 : now() - began;
+        return value;
+      }
       pause();
     }
-    until ||= now() + milliseconds - LOOK_MS;
-  } while (now() < until);
+    const time = now();
+    began ??= time - LOOK_MS;
+    took = time - began;
+  } while (took < milliseconds);
   return undefined;
+}
+
+/** For whom a {@linkcode Spin} is. */
+interface Spinner {
+  /** The longest spin, in milliseconds; asked again after each piece. */
+  longest(): number;
+  /** Does what can be done; tells whether there was anything. */
+  look(): boolean;
+  /** Whether there may be more to come. */
+  wanted(): boolean;
+  /** Is told whether the spin hit; called in the end if there may be more. */
+  spun(hit: boolean): void;
+  /** Called in the end if not. */
+  done(): void;
+}
+
+/**
+ * Spins without holding the thread for long: between one piece and the next the
+ * event loop has a turn.
+ *
+ * It begins some microtasks after it was asked for, so that the continuations of
+ * what came before run first, and later still while they keep calling
+ * {@linkcode Spin.putOff}.
+ */
+class Spin {
+  readonly judge: SpinJudge;
+  readonly #spinner: Spinner;
+  readonly #hops: number;
+  #budget = 0;
+  #spent = 0;
+  #left = 0;
+  #delays = 0;
+
+  /**
+   * @param spinner For whom it is.
+   * @param credit How many milliseconds may be spun in vain.
+   * @param hops How many microtasks it leaves to others.
+   */
+  constructor(spinner: Spinner, credit: number, hops: number) {
+    this.#spinner = spinner;
+    this.judge = new SpinJudge(credit);
+    this.#hops = hops;
+  }
+
+  /** How many milliseconds a spin may take; `0` for none. */
+  get budget(): number {
+    return this.judge.budget(this.#spinner.longest());
+  }
+
+  /**
+   * Begins.
+   *
+   * @param budget Milliseconds in all.
+   */
+  begin(budget: number): void {
+    this.#budget = budget;
+    this.#spent = 0;
+    this.#left = this.#hops;
+    this.#delays = MAX_DELAYS;
+    if (burst.overdue) burst.yieldTo(this.#piece);
+    else this.#hop();
+  }
+
+  /** Continuations are at work. */
+  putOff(): void {
+    if (this.#delays === 0) return;
+    this.#delays--;
+    this.#left = this.#hops;
+  }
+
+  readonly #hop = (): void => {
+    if (this.#left-- > 0) queueMicrotask(this.#hop);
+    else this.#piece();
+  };
+
+  readonly #piece = (): void => {
+    const spinner = this.#spinner;
+    if (!spinner.wanted()) return spinner.done();
+    const longest = Math.min(this.#budget - this.#spent, HOLD_MS);
+    const hit = spin(() => spinner.look() || undefined, longest) === true;
+    this.#spent += took;
+    if (!hit && this.#spent < Math.min(this.#budget, spinner.longest())) {
+      return burst.yieldTo(this.#piece);
+    }
+    this.judge.spun(hit, this.#spent);
+    spinner.spun(hit);
+  };
 }
 
 /**
@@ -201,8 +350,18 @@ export class Doorbell {
   readonly #cells: Int32Array;
   readonly #index: number;
   readonly #sleepers = new Set<Sleeper>();
-  readonly #judge = new SpinJudge();
-  readonly #syncJudge = new SpinJudge();
+  readonly #spin = new Spin(
+    {
+      longest: () => BRIEF_MS,
+      look: () => this.#settleReady(),
+      wanted: () => this.#sleepers.size > 0,
+      spun: () => this.#sleep(true),
+      done: () => this.#watching = false,
+    },
+    BRIEF_CREDIT_MS,
+    HOPS,
+  );
+  readonly #syncJudge = new SpinJudge(BRIEF_CREDIT_MS);
   /** Whether a spin or a `waitAsync` is on its way. */
   #watching = false;
   /** Whether the platform holds a place for us in its queue. */
@@ -275,10 +434,10 @@ export class Doorbell {
     let value = poll();
     if (value !== undefined || timeout === 0) return value;
     leaveIfTerminated();
-    const budget = this.#syncJudge.budget;
+    const budget = this.#syncJudge.budget(BRIEF_MS);
     if (budget > 0) {
       value = spin(poll, budget);
-      this.#syncJudge.spun(value !== undefined);
+      this.#syncJudge.spun(value !== undefined, took);
       if (value !== undefined) return value;
     }
     const slice = stopsBusyThreads || realm.lives.length === 0
@@ -304,22 +463,9 @@ export class Doorbell {
   #watch(): void {
     if (this.#watching) return;
     this.#watching = true;
-    const { budget } = this.#judge;
+    const { budget } = this.#spin;
     if (budget === 0) this.#sleep(false);
-    else if (burst.overdue) burst.yieldTo(() => this.#sleep(true));
-    else this.#spinAfter(HOPS, budget);
-  }
-
-  /** Lets the continuations of earlier waits run before the thread is held. */
-  #spinAfter(hops: number, budget: number): void {
-    if (hops > 0) {
-      queueMicrotask(() => this.#spinAfter(hops - 1, budget));
-      return;
-    }
-    const hit = spin(() => this.#settleReady() || undefined, budget) === true;
-    this.#judge.spun(hit);
-    if (hit && this.#sleepers.size === 0) this.#watching = false;
-    else this.#sleep(true);
+    else this.#spin.begin(budget);
   }
 
   #sleep(spun: boolean): void {
@@ -336,7 +482,7 @@ export class Doorbell {
       this.#armed = true;
       wake.value.then(() => {
         this.#armed = false;
-        if (!spun) this.#judge.slept(now() - began);
+        if (!spun) this.#spin.judge.slept(now() - began);
         this.#sleep(spun);
       });
       return;
@@ -384,6 +530,10 @@ export interface ConsumerOptions {
   work: () => boolean;
   /** Whether there may be more to come. */
   wanted: () => boolean;
+  /** Whether it has a core to itself, as far as anyone knows. */
+  patient: () => boolean;
+  /** Called before each sleep; returns how many milliseconds it may last. */
+  rest?: () => number;
 }
 
 /**
@@ -397,46 +547,64 @@ export interface ConsumerOptions {
  */
 export class Consumer {
   readonly #options: ConsumerOptions;
-  readonly #judge = new SpinJudge();
+  readonly #spin: Spin;
   #running = false;
+  #asleep = false;
+  #seen: number | undefined;
 
   /** @param options Where to look and what to do. */
   constructor(options: ConsumerOptions) {
     this.#options = options;
+    this.#spin = new Spin(
+      {
+        longest: () => options.patient() ? LONG_MS : BRIEF_MS,
+        look: () => this.#look(),
+        wanted: options.wanted,
+        spun: (hit) => hit ? this.#watch() : this.#sleep(true),
+        done: () => this.#running = false,
+      },
+      LONG_CREDIT_MS,
+      options.hops ?? 1,
+    );
+  }
+
+  /** Sees to it that `rest` is called again, should it be asleep. */
+  stir(): void {
+    if (!this.#asleep) return;
+    this.#asleep = false;
+    notify(this.#options.cells, this.#options.word);
   }
 
   /** Goes on looking, if it does not already. */
   start(): void {
+    this.#spin.putOff();
     if (this.#running) return;
     this.#running = true;
     this.#watch();
   }
 
   #watch(): void {
-    const { budget } = this.#judge;
+    const { budget } = this.#spin;
     if (!this.#options.wanted()) this.#running = false;
     else if (budget === 0) this.#sleep(false);
-    else if (burst.overdue) burst.yieldTo(() => this.#sleep(true));
-    else this.#spinAfter(this.#options.hops ?? 1, budget);
+    else this.#spin.begin(budget);
   }
 
-  #spinAfter(hops: number, budget: number): void {
-    if (hops > 0) {
-      queueMicrotask(() => this.#spinAfter(hops - 1, budget));
-      return;
-    }
-    const { work } = this.#options;
-    const hit = spin(() => work() || undefined, budget) === true;
-    this.#judge.spun(hit);
-    if (hit) this.#watch();
-    else this.#sleep(true);
+  /** Looks for work if the word has changed. */
+  #look(): boolean {
+    const { cells, word, work } = this.#options;
+    const seen = load(cells, word);
+    if (seen === this.#seen) return false;
+    this.#seen = seen;
+    return work();
   }
 
   #sleep(spun: boolean): void {
-    const { cells, word, asleep, work, wanted } = this.#options;
+    const { cells, word, asleep, work, wanted, rest } = this.#options;
     for (;;) {
       Atomics.store(cells, asleep, 1);
       const seen = load(cells, word);
+      this.#seen = seen;
       if (work()) {
         Atomics.store(cells, asleep, 0);
         if (!wanted()) this.#running = false;
@@ -444,12 +612,14 @@ export class Consumer {
         else queueMicrotask(() => this.#watch());
         return;
       }
-      const wake = waitAsync(cells, word, seen);
+      const wake = waitAsync(cells, word, seen, rest?.() ?? Infinity);
       if (!wake.async) continue;
       const began = now();
+      this.#asleep = true;
       wake.value.then(() => {
+        this.#asleep = false;
         Atomics.store(cells, asleep, 0);
-        if (!spun) this.#judge.slept(now() - began);
+        if (!spun) this.#spin.judge.slept(now() - began);
         work();
         this.#watch();
       });

@@ -252,9 +252,9 @@ const mistakes: [title: string, maker: Maker, ...edits: Edit[]][] = [
     },
     {
       file: "_internal/wait.ts",
-      find: "const wake = waitAsync(cells, word, seen);",
+      find: "const wake = waitAsync(cells, word, seen, rest?.() ?? Infinity);",
       replace: "Atomics.store(cells, asleep, 1);" +
-        "const wake = waitAsync(cells, word, Atomics.load(cells, word));",
+        "const wake = waitAsync(cells, word, Atomics.load(cells, word), Infinity);",
     },
   ],
   [

@@ -111,6 +111,56 @@ test("ProcessPool replaces a worker that dies while it is idle", {
   assertEquals(pool.stats().failed, 0);
 });
 
+/** Works until a time, and tells when it did. */
+const workUntil = (end: number): [number, number] => {
+  const began = Date.now();
+  while (Date.now() < end);
+  return [began, Date.now()];
+};
+
+/** A pool that knows `workUntil` for a quick function. */
+async function poolOfQuickCalls(processes: number): Promise<ProcessPool> {
+  const pool = new ProcessPool(processes);
+  for (let i = 0; i < 20; i++) {
+    await Promise.all(Array.from(
+      { length: 100 },
+      () => pool.apply(workUntil, [0]),
+    ));
+  }
+  return pool;
+}
+
+test("ProcessPool lets quick calls pass one that is not, for once", {
+  timeout,
+}, async () => {
+  await using pool = await poolOfQuickCalls(2);
+  for (const pause of [0, 0, 20]) {
+    let over = false;
+    const slow = pool.apply(workUntil, [Date.now() + 1_000]);
+    void slow.then(() => over = true);
+    if (pause > 0) await new Promise((resolve) => setTimeout(resolve, pause));
+    await Promise.all(Array.from(
+      { length: 200 },
+      () => pool.apply(workUntil, [0]),
+    ));
+    assert(!over, "they waited for the slow call");
+    await slow;
+  }
+});
+
+test("ProcessPool runs calls in parallel that have been quick till then", {
+  timeout,
+}, async () => {
+  await using pool = await poolOfQuickCalls(3);
+  const end = Date.now() + 1_000;
+  const [first, second, third] = await pool.map(workUntil, [end, end, end], {
+    chunkSize: 1,
+  });
+  for (const [began] of [first!, second!, third!]) {
+    assert(began < end - 500, "one waited for another");
+  }
+});
+
 test("ProcessPool loses what was transferred with its worker", {
   timeout,
 }, async () => {

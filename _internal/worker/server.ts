@@ -39,6 +39,7 @@ import {
   stopsBusyThreads,
 } from "../runtime.ts";
 import { announce, Consumer, leaveIfTerminated } from "../wait.ts";
+import { Pace } from "./pace.ts";
 import { endThread, report } from "./report.ts";
 
 const { now } = Date;
@@ -260,6 +261,7 @@ class FastLane implements Lane {
   readonly #payloads: Record<number, PayloadWire> = Object.create(null);
   /** Something has to happen before the next call can be claimed. */
   #held = true;
+  readonly #pace: Pace;
   /** Called when a message comes that a claimed call needs. */
   #needed: (() => void) | undefined;
   readonly #consumer: Consumer;
@@ -267,6 +269,7 @@ class FastLane implements Lane {
   constructor(runner: Runner, memory: LaneMemory) {
     this.#runner = runner;
     this.#cells = memory.cells;
+    this.#pace = new Pace(memory.cells);
     this.#bell = memory.bell;
     this.#calls = ringOf(memory.calls);
     this.#answers = ringOf(memory.answers);
@@ -276,6 +279,7 @@ class FastLane implements Lane {
       asleep: LaneCell.WorkerAsleep,
       work: () => this.#work(),
       wanted: () => !this.#held,
+      patient: () => this.#cells[LaneCell.Favoured] === 1,
     });
   }
 
@@ -304,17 +308,23 @@ class FastLane implements Lane {
   /** Runs the calls that are there; tells whether there were any. */
   #work(): boolean {
     if (this.#held || !this.#claim()) return false;
-    const until = now() + TURN_MS;
+    const began = now();
+    this.#pace.begin();
+    let time: number;
     do {
       this.#runFrame();
-      if (this.#held) return true;
-      if (now() > until && unclaimed(this.#cells, LaneCell.Claim) > 0) {
-        // Others' timers and messages have their turn.
-        this.#held = true;
-        nextTurn(() => this.#go());
+      if (this.#held) {
+        this.#pace.forget();
         return true;
       }
-    } while (this.#claim());
+      time = now() - began;
+    } while (time <= TURN_MS && this.#claim());
+    this.#pace.end(time > 0);
+    if (time > TURN_MS && unclaimed(this.#cells, LaneCell.Claim) > 0) {
+      // Others' timers and messages have their turn.
+      this.#held = true;
+      nextTurn(() => this.#go());
+    }
     return true;
   }
 
@@ -334,6 +344,7 @@ class FastLane implements Lane {
     const count = ring.words[word + CallFrame.Count]!;
     const end = at + ring.words[word]!;
     this.#read = end;
+    this.#pace.count(fn);
     const task: Task = {
       kind,
       fn,

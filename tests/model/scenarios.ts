@@ -368,6 +368,7 @@ export function consumers(name: string, producers: number[]): Maker {
                 return found > 0;
               },
               wanted: () => done < all,
+              patient: () => false,
             });
             consumer.start();
           },
@@ -420,10 +421,12 @@ export function lanes(
     const { SharedChannel } = await sources.load("_internal/channel.ts");
     const { Call } = await sources.load("_internal/call.ts");
     const { Consumer } = await sources.load("_internal/wait.ts");
-    const { BellCell } = await sources.load("_internal/protocol.ts");
+    const { BELL_CELLS, BellCell, LANE_CELLS } = await sources.load(
+      "_internal/protocol.ts",
+    );
     const { runServer } = await sources.load("_internal/worker/server.ts");
-    const lane = cells(6);
-    const bell = cells(2);
+    const lane = cells(LANE_CELLS);
+    const bell = cells(BELL_CELLS);
     const calls = new SharedArrayBuffer(sizes.calls);
     const answers = new SharedArrayBuffer(sizes.answers);
     const memory = { cells: lane, bell, calls, answers };
@@ -472,6 +475,7 @@ export function lanes(
               asleep: BellCell.PoolAsleep,
               work: () => channel.drain(),
               wanted: () => answered < count,
+              patient: () => false,
             });
             const todo = [...steps];
             let back: Any[] = [];

@@ -27,12 +27,17 @@ export interface Edit {
   replace: string;
 }
 
-/** What a model leaves out: threads that spin, and long histories. */
+/** What a model leaves out: threads that spin, long histories, and gaps in memory. */
 const BOUNDS: Edit[] = [
   {
     file: "_internal/barrier_state.ts",
     find: "const HISTORY_LENGTH = 8192;",
     replace: "const HISTORY_LENGTH = 4;",
+  },
+  {
+    file: "_internal/protocol.ts",
+    find: "const LINE = 16;",
+    replace: "const LINE = 1;",
   },
   {
     file: "_internal/runtime.ts",
