@@ -275,7 +275,7 @@ function writeNumbers(
  * @param array The array.
  * @returns Whether they are.
  */
-export function isIntegers(array: ArrayLike<unknown>): boolean {
+export function isIntegers(array: readonly unknown[]): boolean {
   for (let i = 0; i < array.length; i++) {
     const item = array[i] as number;
     if ((item | 0) !== item || Object.is(item, -0)) return false;
@@ -289,7 +289,9 @@ export function isIntegers(array: ArrayLike<unknown>): boolean {
  * @param array The array.
  * @returns Whether they are.
  */
-export function isNumbers(array: ArrayLike<unknown>): boolean {
+export function isNumbers(
+  array: readonly unknown[],
+): array is readonly number[] {
   for (let i = 0; i < array.length; i++) {
     if (typeof array[i] !== "number") return false;
   }

@@ -6,10 +6,13 @@
 
 import { isIntegers, isNumbers } from "./frame.ts";
 import { decode, encode, located, type ValueWire } from "./codec.ts";
-import type { PayloadWire } from "./protocol.ts";
+import type { Numbers, PayloadWire } from "./protocol.ts";
+import { hasItemsOnly } from "./runtime.ts";
 
-/** Fewer numbers are not worth a lane of their own. */
+/** Fewer numbers are not worth a typed array. */
 const MANY = 64;
+/** Nor are fewer in an array that is not known to hold nothing else. */
+const VERY_MANY = 1024;
 
 /** A payload that is ready to be sent. */
 export interface Parcel {
@@ -20,8 +23,10 @@ export interface Parcel {
 }
 
 /**
- * Packs a payload: an array that this module made. One of many numbers goes as
- * a typed array, which costs a tenth of a clone.
+ * Packs a payload: an array that this module made. Many numbers go as a typed
+ * array, which costs a tenth of a clone: the payload itself, or what it holds if
+ * that is nothing but arrays of numbers and values that are no objects, which
+ * can refer to none of them.
  *
  * @param payload Arguments, items or results.
  * @param root What they are called in an error.
@@ -34,13 +39,44 @@ export function pack(
   root: string,
   owner: string,
 ): Parcel {
-  if (payload.length < MANY || !isNumbers(payload)) {
+  if (payload.length >= MANY && isNumbers(payload)) {
+    const numbers = typed(payload);
+    return { wire: { value: NOTHING, numbers }, transfer: [numbers.buffer] };
+  }
+  const lists = listsIn(payload);
+  if (lists === undefined) {
     return { wire: { value: encode(payload, root, owner) }, transfer: [] };
   }
-  const numbers = isIntegers(payload)
-    ? new Int32Array(payload as number[])
-    : new Float64Array(payload as number[]);
-  return { wire: { value: NOTHING, numbers }, transfer: [numbers.buffer] };
+  const rest = payload.map((item) => isObject(item) ? undefined : item);
+  return {
+    wire: { value: encode(rest, root, owner), lists },
+    transfer: lists.map(([, { buffer }]) => buffer),
+  };
+}
+
+function typed(numbers: readonly number[]): Numbers {
+  return isIntegers(numbers)
+    ? new Int32Array(numbers)
+    : new Float64Array(numbers);
+}
+
+/** The arrays of very many numbers, if the payload has such and no other objects. */
+function listsIn(payload: readonly unknown[]): PayloadWire["lists"] {
+  const found = new Map<unknown[], number>();
+  for (let i = 0; i < payload.length; i++) {
+    const item = payload[i];
+    if (!isObject(item)) continue;
+    const fits = Array.isArray(item) && item.length >= VERY_MANY &&
+      !found.has(item) && isNumbers(item) && hasItemsOnly(item);
+    if (!fits) return undefined;
+    found.set(item, i);
+  }
+  if (found.size === 0) return undefined;
+  return [...found].map(([item, i]) => [i, typed(item as number[])]);
+}
+
+function isObject(value: unknown): boolean {
+  return typeof value === "object" && value !== null;
 }
 
 const NOTHING: ValueWire = { value: undefined };
@@ -55,8 +91,26 @@ const NOTHING: ValueWire = { value: undefined };
 export function unpack(
   wire: PayloadWire,
 ): ArrayLike<unknown> | Promise<ArrayLike<unknown>> {
-  return wire.numbers ??
-    decode(wire.value) as unknown[] | Promise<unknown[]>;
+  if (wire.numbers !== undefined) return wire.numbers;
+  const payload = decode(wire.value) as unknown[] | Promise<unknown[]>;
+  const { lists } = wire;
+  if (lists === undefined) return payload;
+  if (payload instanceof Promise) return payload.then((it) => fill(it, lists));
+  return fill(payload, lists);
+}
+
+/** Puts arrays of numbers where they belong. */
+function fill(
+  payload: unknown[],
+  lists: NonNullable<PayloadWire["lists"]>,
+): unknown[] {
+  for (const [index, numbers] of lists) {
+    const { length } = numbers;
+    const array = new Array(length);
+    for (let i = 0; i < length; i++) array[i] = numbers[i];
+    payload[index] = array;
+  }
+  return payload;
 }
 
 /**

@@ -134,11 +134,16 @@ export const AnswerFrame = {
   Posted: 1,
 } as const;
 
+/** An array of numbers. */
+export type Numbers = Int32Array<ArrayBuffer> | Float64Array<ArrayBuffer>;
+
 /** What a call is given or gives, as a message. */
 export interface PayloadWire {
   value: ValueWire;
   /** The whole payload, if it is many numbers. */
-  numbers?: Int32Array<ArrayBuffer> | Float64Array<ArrayBuffer>;
+  numbers?: Numbers;
+  /** Items of the payload that are arrays of many numbers, and where they belong. */
+  lists?: [index: number, numbers: Numbers][];
 }
 
 /** From the pool to a worker. */

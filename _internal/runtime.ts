@@ -349,6 +349,26 @@ export function inspect(value: unknown): string {
   return value instanceof Error ? value.stack ?? String(value) : String(value);
 }
 
+/**
+ * Tells whether an array has no properties but its items, and is no proxy,
+ * without a look at each item. The console can: of items that it is not to show
+ * it tells how many there are, and all other properties it shows.
+ *
+ * @param array The array, of two items or more.
+ * @returns `true` if that is known.
+ */
+export function hasItemsOnly(array: readonly unknown[]): boolean {
+  const shown = builtin("node:util")?.inspect(array, {
+    maxArrayLength: 0,
+    depth: 0,
+    customInspect: false,
+    showProxy: true,
+    breakLength: Infinity,
+    colors: false,
+  });
+  return shown === `[ ... ${array.length} more items ]`;
+}
+
 // -- starting a thread ------------------------------------------------------
 
 /** Locks that a thread's end releases, however it comes. */

@@ -25,6 +25,7 @@ import { fromThrownWire, toThrownWire } from "../_internal/error_wire.ts";
 import { Latch } from "../_internal/latch.ts";
 import { blame, buffersIn, pack, unpack } from "../_internal/payload.ts";
 import { ProcessPool } from "../mod.ts";
+import { difference } from "./_random.ts";
 
 const timeout = 20_000;
 const tasks = new URL("./testdata/tasks.ts", import.meta.url).href;
@@ -57,6 +58,51 @@ test("pack() makes many numbers a typed array, and nothing else", {
     assertStrictEquals(await unpack(wire), values);
   }
 });
+
+test(
+  "pack() makes arrays of very many numbers typed arrays where nothing refers to them",
+  {
+    timeout,
+  },
+  async () => {
+    const many = Array.from({ length: 1024 }, (_, i) => i / 4);
+    const extra = Object.assign(many.slice(), { extra: 1 });
+    const hole = many.slice();
+    delete hole[7];
+    class Special extends Array {}
+    const values: [args: unknown[], typed: number][] = [
+      [[many], 1],
+      [["a", many, null, many.map((n) => n * 4), 7n], 2],
+      [[Object.freeze(many.slice())], 1],
+      [[many.slice(1)], 0],
+      [[many, many], 0],
+      [[many, { many }], 0],
+      [[many, new Event()], 0],
+      [[extra], 0],
+      [[hole], 0],
+      [[Special.from(many)], 0],
+      [[[...many.slice(1), "1024"]], 0],
+      [["none"], 0],
+    ];
+    // Only a console tells cheaply what other properties an array has.
+    const known = typeof process === "object";
+    for (const [args, typed] of values) {
+      const { wire, transfer } = pack(args, "args", "f");
+      assertEquals(wire.lists?.length ?? 0, known ? typed : 0);
+      assertEquals(transfer.length, known ? typed : 0);
+      const sent = structuredClone(wire, { transfer });
+      const expected = structuredClone(encode(args, "args", "f").value);
+      if (wire.value.stand === undefined) {
+        assertEquals(difference(await unpack(sent), expected), undefined);
+      }
+    }
+    const proxy = new Proxy(many, {});
+    assertThrows(
+      () => structuredClone(pack([proxy], "args", "f").wire),
+      DOMException,
+    );
+  },
+);
 
 test("blame() finds the item, or nobody", { timeout }, () => {
   const error = new Error("of the platform");
