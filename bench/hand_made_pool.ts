@@ -5,6 +5,8 @@
  * @module
  */
 
+import { connect, request } from "./slow_device.ts";
+
 const { Worker } = process.getBuiltinModule("node:worker_threads");
 
 /** A pool made by hand. */
@@ -17,15 +19,19 @@ export interface HandMadePool {
   echo(value: unknown, transfer?: ArrayBuffer[]): Promise<unknown>;
   /** Works for some milliseconds. */
   spin(milliseconds: number): Promise<number>;
-  /** Waits for some milliseconds. */
-  pause(milliseconds: number): Promise<number>;
+  /** Sends a request to the device. */
+  request(slot: number): Promise<void>;
   /** Ends the workers. */
   terminate(): void;
 }
 
-function program(): void {
+function program(
+  request: (slot: number) => Promise<void>,
+  connect: (device: Int32Array) => void,
+): void {
   const { workerData } = process.getBuiltinModule("node:worker_threads");
-  const { port } = workerData;
+  const { port, device } = workerData;
+  connect(device);
   const tasks: Record<string, (value: never) => unknown> = {
     square: (n: number) => n * n,
     map: (numbers: number[]) => numbers.map((n) => n * n),
@@ -36,8 +42,7 @@ function program(): void {
       while (performance.now() < end) rounds++;
       return rounds;
     },
-    pause: (milliseconds: number) =>
-      new Promise((resolve) => setTimeout(resolve, milliseconds)),
+    request,
   };
   port.onmessage = async (
     { data: [id, task, value, transfer] }: MessageEvent,
@@ -51,21 +56,27 @@ function program(): void {
 }
 
 const SOURCE = new URL(
-  `data:text/javascript,${encodeURIComponent(`(${program})()`)}`,
+  `data:text/javascript,${
+    encodeURIComponent(`(${program})(${request}, ${connect})`)
+  }`,
 );
 
 /**
  * Opens a pool.
  *
  * @param processes How many workers.
+ * @param device What {@linkcode HandMadePool.request} asks.
  * @returns The pool.
  */
-export function openHandMadePool(processes: number): HandMadePool {
+export function openHandMadePool(
+  processes: number,
+  device?: Int32Array,
+): HandMadePool {
   const waiting = new Map<number, (value: unknown) => void>();
   const workers = Array.from({ length: processes }, () => {
     const { port1, port2 } = new MessageChannel();
     const worker = new Worker(SOURCE, {
-      workerData: { port: port2 },
+      workerData: { port: port2, device },
       transferList: [port2 as never],
     });
     worker.unref();
@@ -91,7 +102,7 @@ export function openHandMadePool(processes: number): HandMadePool {
     square: (n) => call("square", n) as Promise<number>,
     echo: (value, transfer) => call("echo", value, transfer),
     spin: (milliseconds) => call("spin", milliseconds) as Promise<number>,
-    pause: (milliseconds) => call("pause", milliseconds) as Promise<number>,
+    request: (slot) => call("request", slot) as Promise<void>,
     async map(numbers) {
       const size = Math.ceil(numbers.length / (processes * 4));
       const pieces: Promise<unknown>[] = [];

@@ -9,9 +9,10 @@
 
 import { ProcessPool, ThreadPool } from "../mod.ts";
 import { openHandMadePool } from "./hand_made_pool.ts";
+import { connect, openSlowDevice, request } from "./slow_device.ts";
 
 const PROCESSES = navigator.hardwareConcurrency;
-const PLACES = 10;
+const PLACES = 4;
 
 const processes = new ProcessPool(PROCESSES);
 const threads = new ThreadPool(PROCESSES);
@@ -67,42 +68,38 @@ const N = (() => {
 
 // -- I/O-bound ----------------------------------------------------------------
 
-const pause = (milliseconds: number) =>
-  new Promise<void>((resolve) => setTimeout(resolve, milliseconds));
-
 {
   const group = `I/O-bound: 100 waits of 10 ms, ${PLACES} at a time`;
   const options = { group, n: 5, warmup: 1 };
-  const inputs = Array(100).fill(10);
-  const manyProcesses = new ProcessPool(PLACES);
-  const manyThreads = new ThreadPool(PLACES);
-  // A timer that is alone in its event loop is about 1 ms late on Deno, one
-  // among many less: so this row, not the ThreadPool's, is the floor of the
-  // ProcessPool's.
-  const manyBare = openHandMadePool(PLACES);
+  const { cells, slots } = openSlowDevice(100);
+  const initialized = { initializer: connect, initargs: [cells] };
+  const manyProcesses = new ProcessPool(PLACES, initialized);
+  const manyThreads = new ThreadPool(PLACES, initialized);
+  const manyBare = openHandMadePool(PLACES, cells);
+  connect(cells);
   Deno.bench("ThreadPool", { ...options, baseline: true }, async () => {
-    await manyThreads.map(pause, inputs, { chunkSize: 1 });
+    await manyThreads.map(request, slots, { chunkSize: 1 });
   });
   Deno.bench("ProcessPool", options, async () => {
-    await manyProcesses.map(pause, inputs, { chunkSize: 1 });
+    await manyProcesses.map(request, slots, { chunkSize: 1 });
   });
   if (pooledMap) {
     Deno.bench("pooledMap of @std/async", options, async () => {
-      await drain(pooledMap(PLACES, inputs, pause));
+      await drain(pooledMap(PLACES, slots, request));
     });
   }
   Deno.bench("postMessage by hand", options, async () => {
     // Each of the workers waits for its share, one wait after the other.
     await Promise.all(
       Array.from({ length: PLACES }, async (_, place) => {
-        for (let i = place; i < inputs.length; i += PLACES) {
-          await manyBare.pause(inputs[i]);
+        for (let i = place; i < slots.length; i += PLACES) {
+          await manyBare.request(slots[i]!);
         }
       }),
     );
   });
   Deno.bench("plain code, one after the other", options, async () => {
-    for (const milliseconds of inputs) await pause(milliseconds);
+    for (const slot of slots) await request(slot);
   });
 }
 

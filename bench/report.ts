@@ -131,6 +131,16 @@ function barrierCycles(): () => Promise<number> {
     }) * 1_000 / ROUNDS;
 }
 
+/** Measured in a process of its own. */
+async function memory(kind: string): Promise<number> {
+  const script = new URL("./memory.ts", import.meta.url).href;
+  const { stdout } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--quiet", script, kind],
+    stderr: "inherit",
+  }).output();
+  return Number(new TextDecoder().decode(stdout));
+}
+
 const byHand = "`postMessage` by hand";
 const asleep = "bare `Atomics`, asleep";
 
@@ -224,6 +234,14 @@ const rows: Row[] = [
         await bare.square(3);
         bare.terminate();
       }),
+  },
+  {
+    key: "memory",
+    name: "memory of an idle worker",
+    unit: "MiB",
+    floor: "a bare worker of the same kind",
+    ours: () => memory("ours"),
+    bare: () => memory("bare"),
   },
   {
     key: "speedup",
