@@ -15,6 +15,7 @@ import {
   describe,
   reviveCallable,
 } from "./callable.ts";
+import { afterwards } from "./promises.ts";
 import { realm } from "./realm.ts";
 import { isSharedMemory } from "./runtime.ts";
 import { reviveShared, type SharedWire } from "./shared.ts";
@@ -59,7 +60,9 @@ export function decode(wire: ValueWire): unknown {
     if (it.kind === "event" || it.action?.kind !== "task") return shared();
     // waitSync() cannot wait for the module of its action.
     const action = reviveCallable(it.action);
-    return action instanceof Promise ? action.then(shared, shared) : shared();
+    return action instanceof Promise
+      ? afterwards(action, shared, shared)
+      : shared();
   });
   const restore = (objects: unknown[]) => {
     const stands = new Map(
@@ -68,7 +71,7 @@ export function decode(wire: ValueWire): unknown {
     return restoreIn(wire.value, stands);
   };
   return revived.some((it) => it instanceof Promise)
-    ? Promise.all(revived).then(restore)
+    ? afterwards(Promise.all(revived), restore)
     : restore(revived);
 }
 

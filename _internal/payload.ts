@@ -6,6 +6,7 @@
 
 import { isIntegers, isNumbers } from "./frame.ts";
 import { decode, encode, located, type ValueWire } from "./codec.ts";
+import { afterwards } from "./promises.ts";
 import type { Numbers, PayloadWire } from "./protocol.ts";
 import { hasItemsOnly } from "./runtime.ts";
 
@@ -95,7 +96,9 @@ export function unpack(
   const payload = decode(wire.value) as unknown[] | Promise<unknown[]>;
   const { lists } = wire;
   if (lists === undefined) return payload;
-  if (payload instanceof Promise) return payload.then((it) => fill(it, lists));
+  if (payload instanceof Promise) {
+    return afterwards(payload, (it) => fill(it, lists));
+  }
   return fill(payload, lists);
 }
 

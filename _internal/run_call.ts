@@ -6,6 +6,7 @@
 
 import type { CallKind, Outcome } from "./call.ts";
 import { type AnyFunction, explained } from "./callable.ts";
+import { afterwards } from "./promises.ts";
 
 /**
  * Runs a function once, or on each item in order.
@@ -27,7 +28,8 @@ export function runCall(
     try {
       const value = fn(...payload as unknown[]);
       if (!isThenable(value)) return { ok: true, value };
-      return Promise.resolve(value).then(
+      return afterwards<unknown, Outcome>(
+        Promise.resolve(value),
         (value) => ({ ok: true, value }),
         (error) => ({ ok: false, error: explained(error, fn) }),
       );
@@ -54,10 +56,14 @@ function runItems(
     for (let i = from; i < items.length; i++) {
       const value = spread ? fn(...items[i] as unknown[]) : fn(items[i]);
       if (isThenable(value)) {
-        return Promise.resolve(value).then((value) => {
-          results[results.length] = value; // no method that a task could replace
-          return runItems(spread, fn, items, results, i + 1);
-        }, fail);
+        return afterwards<unknown, Outcome | Promise<Outcome>>(
+          Promise.resolve(value),
+          (value) => {
+            results[results.length] = value; // no method that a task could replace
+            return runItems(spread, fn, items, results, i + 1);
+          },
+          fail,
+        );
       }
       results[results.length] = value;
     }

@@ -22,6 +22,7 @@ import {
   stopsBusyThreads,
   timers,
 } from "./runtime.ts";
+import { afterwards } from "./promises.ts";
 import { realm } from "./realm.ts";
 
 // Taken once, so that a task that replaces the globals harms only itself.
@@ -158,7 +159,7 @@ const burst = {
     // Settles in a later turn, without a timer or handle that could outlive us.
     this.marker ??= new Int32Array(new SharedArrayBuffer(4));
     const turn = waitAsync(this.marker, 0, 0);
-    if (turn.async) turn.value.then(() => this.running = false);
+    if (turn.async) afterwards(turn.value, () => this.running = false);
     notify(this.marker, 0);
     return false;
   },
@@ -480,7 +481,7 @@ export class Doorbell {
       if (!wake.async) continue;
       const began = now();
       this.#armed = true;
-      wake.value.then(() => {
+      afterwards(wake.value, () => {
         this.#armed = false;
         if (!spun) this.#spin.judge.slept(now() - began);
         this.#sleep(spun);
@@ -511,7 +512,7 @@ export class Doorbell {
 export function onEndOfLife(lives: Int32Array[], callback: () => void): void {
   for (const life of lives) {
     const end = waitAsync(life, 0, 0);
-    if (end.async) end.value.then(callback);
+    if (end.async) afterwards(end.value, callback);
     else callback();
   }
 }
@@ -616,7 +617,7 @@ export class Consumer {
       if (!wake.async) continue;
       const began = now();
       this.#asleep = true;
-      wake.value.then(() => {
+      afterwards(wake.value, () => {
         this.#asleep = false;
         Atomics.store(cells, asleep, 0);
         if (!spun) this.#spin.judge.slept(now() - began);
@@ -654,5 +655,5 @@ export function announce(
 export function later(milliseconds: number, callback: () => void): void {
   const cell = new Int32Array(new SharedArrayBuffer(4));
   const end = waitAsync(cell, 0, 0, milliseconds);
-  if (end.async) end.value.then(callback);
+  if (end.async) afterwards(end.value, callback);
 }

@@ -18,6 +18,7 @@ import { decode } from "../codec.ts";
 import { toThrownWire } from "../error_wire.ts";
 import { readValue, writeValue } from "../frame.ts";
 import { blame, buffersIn, pack, unpack } from "../payload.ts";
+import { afterwards } from "../promises.ts";
 import {
   AnswerFrame,
   BellCell,
@@ -37,6 +38,7 @@ import {
   type Port,
   runWithin,
   stopsBusyThreads,
+  timers,
 } from "../runtime.ts";
 import { announce, Consumer, leaveIfTerminated } from "../wait.ts";
 import { Pace } from "./pace.ts";
@@ -90,7 +92,11 @@ class Runner {
       this.#revived[task.fn] = fn;
       return this.#call(task, fn, task.payload);
     }
-    return Promise.all([fn, task.payload]).then(
+    return afterwards<
+      [AnyFunction, ArrayLike<unknown>],
+      Outcome | Promise<Outcome>
+    >(
+      Promise.all([fn, task.payload]),
       ([fn, payload]) => {
         this.#revived[task.fn] = fn;
         return this.#call(task, fn, payload);
@@ -247,6 +253,17 @@ class SlowLane implements Lane {
 /** Sync calls in a row run for this long before the event loop has its turn. */
 const TURN_MS = 2;
 
+/** How long a message may be on its way that was posted before its frame. */
+const LOST_MS = 5000;
+/** And how many turns of the event loop, where that was stopped for so long. */
+const GRACE_TURNS = 20;
+
+/** Calls back after some turns of the event loop. */
+function turns(count: number, callback: () => void): void {
+  if (count === 0) callback();
+  else nextTurn(() => turns(count - 1, callback));
+}
+
 /** Calls that come as frames. */
 class FastLane implements Lane {
   readonly #runner: Runner;
@@ -380,15 +397,34 @@ class FastLane implements Lane {
     else this.#when(() => this.#runner.isDefined(fn), () => this.#run(task));
   }
 
-  /** Does something as soon as the messages it needs have come. */
+  /**
+   * Does something as soon as the messages it needs have come. They were posted
+   * before the frame that tells of them, so they come soon, or a task has broken
+   * what brings them, and this thread is of no use any more.
+   */
   #when(ready: () => boolean, then: () => void): void {
     if (ready()) return then();
     this.#held = true;
+    const timer = timers.setTimeout(
+      () => turns(GRACE_TURNS, () => ready() ? look() : fail()),
+      LOST_MS,
+    );
+    const fail = () => {
+      report(
+        new Error(
+          `Cannot receive messages any more as a task has changed what they ` +
+            `come by: none came within ${LOST_MS} ms`,
+        ),
+      );
+      endThread(1);
+    };
     const look = () => {
       if (!ready()) {
         this.#needed = look;
         return;
       }
+      timers.clearTimeout(timer);
+      this.#needed = undefined;
       this.#held = false;
       then();
       if (!this.#held) this.#go();
@@ -400,7 +436,7 @@ class FastLane implements Lane {
     const outcome = this.#runner.run(task);
     if (!(outcome instanceof Promise)) return this.#answer(task, outcome);
     this.#held = true;
-    outcome.then((outcome) => {
+    afterwards(outcome, (outcome) => {
       this.#held = false;
       this.#answer(task, outcome);
       if (!this.#held) this.#go();
@@ -450,7 +486,7 @@ class FastLane implements Lane {
       this.#answer(task, outcome);
       if (!this.#held) this.#go();
     };
-    if (wake.async) wake.value.then(again);
+    if (wake.async) afterwards(wake.value, again);
     else queueMicrotask(again);
   }
 }

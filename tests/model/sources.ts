@@ -27,12 +27,25 @@ export interface Edit {
   replace: string;
 }
 
-/** What a model leaves out: threads that spin, long histories, and gaps in memory. */
+/**
+ * What a model leaves out: threads that spin, long histories, gaps in memory,
+ * promises of the platform's, and messages that never come.
+ */
 const BOUNDS: Edit[] = [
   {
     file: "_internal/barrier_state.ts",
     find: "const HISTORY_LENGTH = 8192;",
     replace: "const HISTORY_LENGTH = 4;",
+  },
+  {
+    file: "_internal/promises.ts",
+    find: "return apply(then, promise, [onValue, onError]) as",
+    replace: "return promise.then(onValue, onError) as unknown as",
+  },
+  {
+    file: "_internal/worker/server.ts",
+    find: "const timer = timers.setTimeout(",
+    replace: "const timer = ((..._: unknown[]) => 0)(",
   },
   {
     file: "_internal/protocol.ts",
