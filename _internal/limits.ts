@@ -5,7 +5,7 @@
  */
 
 import { timeoutError } from "./check.ts";
-import { reportUncaught, timers } from "./runtime.ts";
+import { reportUncaught, startTimer } from "./runtime.ts";
 
 /** A time and a signal, checked. */
 export interface Limits {
@@ -29,19 +29,29 @@ export function watchLimits(
   give: (error: unknown) => void,
 ): () => void {
   const { timeout, signal } = limits;
-  let timer: ReturnType<typeof setTimeout> | undefined;
+  let stopTimer: (() => void) | undefined;
   const abort = () => give(signal!.reason);
   if (timeout !== Infinity) {
-    timer = timers.setTimeout(
+    stopTimer = startTimer(
       () => give(timeoutError(action(), timeout)),
       timeout,
     );
   }
   signal?.addEventListener("abort", abort, { once: true });
   return () => {
-    if (timer !== undefined) timers.clearTimeout(timer);
+    stopTimer?.();
     signal?.removeEventListener("abort", abort);
   };
+}
+
+/**
+ * When a call is to be over, for its worker: no sooner than for its caller.
+ *
+ * @param limits The limits, which begin to count now.
+ * @returns Milliseconds of `Date.now()`, or `undefined` for never.
+ */
+export function deadlineOf({ timeout }: Limits): number | undefined {
+  return timeout === Infinity ? undefined : Date.now() + Math.ceil(timeout) + 1;
 }
 
 /**

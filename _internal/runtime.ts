@@ -126,20 +126,6 @@ export const timers: {
 };
 
 /**
- * Starts a timer that does not fire early: the platform's cut fractions off.
- *
- * @param callback Called once.
- * @param milliseconds The time.
- * @returns What `clearTimeout` takes.
- */
-export function startTimer(
-  callback: () => void,
-  milliseconds: number,
-): ReturnType<typeof setTimeout> {
-  return timers.setTimeout(callback, Math.ceil(milliseconds));
-}
-
-/**
  * One timer per thread that never does anything, made at import: while a wait
  * is pending it holds the event loop, which a pending `Atomics.waitAsync` does
  * not do on Deno and Node nor in a worker on Bun (denoland/deno#15358,
@@ -182,6 +168,32 @@ export function nextTurn(callback: () => void): void {
   port2.postMessage(undefined);
 }
 
+/** A timer that is later than this was held up by what the thread did. */
+const LATE_MS = 5;
+
+const now: () => number = performance.now.bind(performance);
+
+/**
+ * Starts a timer that does not fire early: the platform's cut fractions off. Nor
+ * does it fire before the thread has heard of what happened in time while it was
+ * busy: some platforms have timers before messages, so it gives them a moment.
+ *
+ * @param callback Called once.
+ * @param milliseconds The time.
+ * @returns Stops the timer.
+ */
+export function startTimer(
+  callback: () => void,
+  milliseconds: number,
+): () => void {
+  const due = now() + milliseconds;
+  let timer = timers.setTimeout(() => {
+    if (now() <= due + LATE_MS) callback();
+    else timer = timers.setTimeout(callback, LATE_MS);
+  }, Math.ceil(milliseconds));
+  return () => timers.clearTimeout(timer);
+}
+
 // -- ending this thread -----------------------------------------------------
 
 /** `process.exit` as it was before any task could replace it. */
@@ -195,11 +207,19 @@ const closeScope: () => void = scope.close?.bind(scope);
 const postToParent: (message: unknown) => void = scope.postMessage?.bind(scope);
 
 /**
- * Ends this worker thread with an exit code.
+ * Whether this thread is ending. Handlers of errors may still be called then,
+ * and a second exit would change the code, or spin for ever on Deno.
+ */
+let exiting = false;
+
+/**
+ * Ends this worker thread with an exit code, unless it is ending already.
  *
  * @param code The code its parent sees.
  */
 export function exitThread(code: number): void {
+  if (exiting) return;
+  exiting = true;
   if (exit) exit(code);
   else closeScope();
 }
@@ -221,18 +241,26 @@ export function leaveThread(): void {
 }
 
 /**
- * Lets something be done before a task's own `process.exit()`, which on Deno
- * must not be called in a thread that was terminated: see {@linkcode leaveThread}.
+ * Lets something be done before a task's own `process.exit()` or `Deno.exit()`,
+ * and, on a runtime that cannot stop a busy thread, before it prints.
  *
  * @param before Called first; may throw.
  */
-export function guardExit(before: () => void): void {
-  if (runtime !== "deno") return;
-  const real = process.exit;
-  process.exit = (code?: number | string) => {
-    before();
-    return real.call(process, code);
+export function guardThread(before: () => void): void {
+  const guard = (owner: Any, key: string, then: () => void = () => {}) => {
+    const real = owner[key];
+    if (typeof real !== "function") return;
+    owner[key] = (...args: unknown[]) => {
+      before();
+      then();
+      return real.apply(owner, args);
+    };
   };
+  const end = () => exiting = true;
+  if (process?.exit) guard(process, "exit", end);
+  if (deno?.exit) guard(deno, "exit", end);
+  if (stopsBusyThreads) return;
+  for (const key of Object.keys(console)) guard(console, key);
 }
 
 /**
@@ -240,8 +268,12 @@ export function guardExit(before: () => void): void {
  * `name` and `close()`.
  *
  * @param name The name of the process that the thread is.
+ * @param end Ends the thread with an exit code.
  */
-export function dressWorkerScope(name: string): void {
+export function dressWorkerScope(
+  name: string,
+  end: (code: number) => void,
+): void {
   const define = (key: string, value: unknown) =>
     Object.defineProperty(globalThis, key, {
       value,
@@ -253,10 +285,10 @@ export function dressWorkerScope(name: string): void {
   define("name", name);
   if (exit) {
     define("close", () => {
-      exitThread(0);
+      end(0);
       // A browser's ends at its next turn only; the parent, which knows of the
       // end, stops the thread.
-      stay();
+      if (runtime === "browser") stay();
     });
   }
 }
@@ -266,21 +298,37 @@ export function dressWorkerScope(name: string): void {
  * included, instead of letting the runtime end the thread.
  *
  * @param report Is given what was thrown.
+ * @returns What calls back when all that was thrown till then has been reported.
  */
-export function catchStrayErrors(report: (error: unknown) => void): void {
+export function catchStrayErrors(
+  report: (error: unknown) => void,
+): (callback: () => void) => void {
+  const tell = (error: unknown) => {
+    if (!exiting) report(error);
+  };
   if (runtime === "deno" || runtime === "browser") {
+    // Rejections are told in the order in which they came about, but when they
+    // are is the platform's business. So the last one is our own.
+    const last = {};
+    let whenTold: () => void;
     scope.addEventListener("unhandledrejection", (event: Any) => {
       event.preventDefault();
-      report(event.reason);
+      if (event.reason !== last) return tell(event.reason);
+      event.stopImmediatePropagation();
+      whenTold();
     });
     scope.addEventListener("error", (event: Any) => {
       event.preventDefault();
-      report(event.error ?? new Error(event.message));
+      tell(event.error ?? new Error(event.message));
     });
-    return;
+    return (callback) => {
+      whenTold = callback;
+      void new Promise((_, reject) => reject(last));
+    };
   }
-  process.on("uncaughtException", report);
-  process.on("unhandledRejection", report);
+  process.on("uncaughtException", tell);
+  process.on("unhandledRejection", tell);
+  return nextTurn;
 }
 
 const GUARDED = Symbol.for("@multi/processing guarded");
@@ -344,25 +392,47 @@ export function reportUncaught(error: unknown): void {
  * @returns Text, for an error with its stack and causes.
  */
 export function inspect(value: unknown): string {
-  const util = builtin("node:util");
-  if (util !== undefined) return util.inspect(value);
-  return value instanceof Error ? value.stack ?? String(value) : String(value);
+  const shown: string | undefined = builtin("node:util")?.inspect(value);
+  if (!(value instanceof Error)) return shown ?? String(value);
+  // Bun shows no more than the stack of a DOMException, which has no message.
+  if (shown?.includes(value.message)) return shown;
+  const { stack = "" } = value;
+  return stack.includes(value.message) ? stack : `${String(value)}\n${stack}`;
 }
 
+const types = builtin("node:util/types");
+
 /**
- * Tells whether an array has no properties but its items, and is no proxy,
- * without a look at each item. The console can: of items that it is not to show
- * it tells how many there are, and all other properties it shows.
+ * Tells whether an object looks like a plain one and is none: structured clone
+ * refuses proxies and `arguments`.
  *
- * @param array The array, of two items or more.
+ * @param value The object.
+ * @returns Whether it is; a browser cannot tell.
+ */
+export function isDisguised(value: object): boolean {
+  return types !== undefined &&
+    (types.isProxy(value) || types.isArgumentsObject(value));
+}
+
+/** Of shorter arrays all keys can be looked at. */
+const LONG_ARRAY = 128;
+
+/**
+ * Tells whether an array has no properties but its items, without a look at each
+ * item. The console can: of items that it is not to show it tells how many there
+ * are, and all other properties it shows.
+ *
+ * @param array The array.
  * @returns `true` if that is known.
  */
 export function hasItemsOnly(array: readonly unknown[]): boolean {
+  if (array.length < LONG_ARRAY) {
+    return Object.keys(array).length === array.length;
+  }
   const shown = builtin("node:util")?.inspect(array, {
     maxArrayLength: 0,
     depth: 0,
     customInspect: false,
-    showProxy: true,
     breakLength: Infinity,
     colors: false,
   });
@@ -529,11 +599,16 @@ function startBunThread(options: ThreadOptions, port: Any, far: Any): Thread {
   });
   worker.addEventListener(
     "close",
-    (event: Any) =>
-      options.onExit(failure === undefined ? event.code : 1, failure),
+    (event: Any) => {
+      const isKnown = code !== undefined && Atomics.load(code, 1) === 1;
+      const exitCode = isKnown ? Atomics.load(code, 0) : event.code;
+      options.onExit(failure === undefined ? exitCode : 1, failure);
+    },
   );
   const source = url === undefined ? asScript(options.source) : undefined;
-  worker.postMessage({ port: far, source }, [far]);
+  // The event has the code's low byte only.
+  const code = canShareMemory ? sharedCells(2, "thread") : undefined;
+  worker.postMessage({ port: far, source, code }, [far]);
   return {
     port,
     ref: () => worker.ref(),
@@ -544,6 +619,9 @@ function startBunThread(options: ThreadOptions, port: Any, far: Any): Thread {
 
 /** What a browser's worker says of itself: that it lives, or its exit code. */
 const SIGN = "@multi/processing";
+
+/** How long the exit code of a worker may be on its way after its end. */
+const LAST_WORDS_MS = 100;
 
 /** The programs that have a URL. */
 const blobUrls = new Map<string, string>();
@@ -599,7 +677,11 @@ function startBrowserThread(
     if (typeof sign === "number") return end(sign);
     if (sign !== lock) return;
     alive = true;
-    locks?.request(lock, () => end(0));
+    // What the worker said before it ended may come a little later.
+    locks?.request(
+      lock,
+      () => void timers.setTimeout(() => end(0), LAST_WORDS_MS),
+    );
   });
   worker.addEventListener("error", (event) => {
     event.preventDefault();
@@ -656,15 +738,25 @@ export function resolveUrl(url: string | URL): string | undefined {
 /**
  * Checks that a thread's permissions can be bounded here.
  *
+ * @param permissions What the thread may do.
  * @param action What the caller wants.
- * @throws {TypeError} If they cannot.
+ * @throws {TypeError} If they cannot, or are none.
  */
-export function checkPermissions(action: string): void {
-  if (runtime === "deno") return;
-  throw new TypeError(
-    `Cannot ${action} with permissions as only Deno can bound what a thread ` +
-      `may do: leave the option out`,
-  );
+export function checkPermissions(permissions: unknown, action: string): void {
+  if (runtime !== "deno") {
+    throw new TypeError(
+      `Cannot ${action} with permissions as only Deno can bound what a thread ` +
+        `may do: leave the option out`,
+    );
+  }
+  const known = permissions === "none" || permissions === "inherit" ||
+    (typeof permissions === "object" && permissions !== null);
+  if (!known) {
+    throw new TypeError(
+      `Cannot ${action} as permissions must be "none", "inherit" or an object: ` +
+        `received ${String(permissions)}`,
+    );
+  }
 }
 
 /** What a host is told. */
@@ -710,7 +802,7 @@ export function runHost(): boolean {
     name: host.name,
     deno: { permissions: host.permissions },
   } as WorkerOptions);
-  const code = sharedCells(1, "process");
+  const code = sharedCells(2, "thread");
   const lock = newLock();
   worker.addEventListener("error", (event) => {
     event.preventDefault();
@@ -724,16 +816,16 @@ export function runHost(): boolean {
   return true;
 }
 
-/** Lets a host know when this thread ends, and with which code. */
-function reportToHost(lock: string, code: Int32Array): Promise<void> {
+/** Lets others see with which code this thread ends. */
+function recordExit(code: Int32Array): void {
   const record = (exit: (code?: number) => never) => (status?: number) => {
     Atomics.store(code, 0, Number(status ?? process.exitCode ?? 0));
+    Atomics.store(code, 1, 1);
     return exit(status);
   };
-  deno.exit = record(deno.exit);
+  if (deno) deno.exit = record(deno.exit);
   process.exit = record(process.exit.bind(process));
   exit = process.exit;
-  return holdForLife(lock, "locked");
 }
 
 /**
@@ -744,18 +836,31 @@ function reportToHost(lock: string, code: Int32Array): Promise<void> {
 export function parentPort(): Promise<Port> {
   const handed = usesNodeThreads ? workerThreads().workerData : scope[HANDED];
   delete scope[HANDED];
-  if (handed) return Promise.resolve(handed.port);
+  if (handed) return takePort(handed);
   return new Promise((resolve) => {
-    scope.addEventListener("message", (event: MessageEvent) => {
-      const { port, lock, code } = event.data;
-      const reporting = code !== undefined
-        ? reportToHost(lock, code)
-        : lock !== undefined
-        ? reportToParent(lock, port)
-        : undefined;
-      // Nothing runs that could end the thread before its end can be told.
-      if (reporting) reporting.then(() => resolve(port));
-      else resolve(port);
-    }, { once: true });
+    scope.addEventListener(
+      "message",
+      (event: MessageEvent) => resolve(takePort(event.data)),
+      { once: true },
+    );
   });
+}
+
+/** What a thread is handed at its start. */
+interface Handed {
+  port: Port;
+  /** Where it leaves its exit code, if the platform does not tell it. */
+  code?: Int32Array;
+  /** A lock to hold for life, if the platform does not tell of its end. */
+  lock?: string;
+}
+
+/** Nothing may run that could end the thread before its end can be told. */
+async function takePort({ port, code, lock }: Handed): Promise<Port> {
+  if (code !== undefined) recordExit(code);
+  if (lock !== undefined) {
+    if (code === undefined) await reportToParent(lock, port);
+    else await holdForLife(lock, "locked");
+  }
+  return port;
 }

@@ -20,7 +20,6 @@ import {
   startTimer,
   stay,
   stopsBusyThreads,
-  timers,
 } from "./runtime.ts";
 import { afterwards } from "./promises.ts";
 import { realm } from "./realm.ts";
@@ -171,6 +170,16 @@ const burst = {
     });
   },
 };
+
+/**
+ * Tells whether the event loop of this thread is owed a turn: who goes on in
+ * microtasks for long asks now and then.
+ *
+ * @returns Whether it is.
+ */
+export function isTurnOverdue(): boolean {
+  return burst.overdue;
+}
 
 /** Begins at the same moment in all threads: of two that take turns both must spin. */
 function period(): number {
@@ -354,7 +363,9 @@ export class Doorbell {
   readonly #spin = new Spin(
     {
       longest: () => BRIEF_MS,
-      look: () => this.#settleReady(),
+      // A change that ends a wait changes the word.
+      look: () =>
+        load(this.#cells, this.#index) !== this.#seen && this.#settleReady(),
       wanted: () => this.#sleepers.size > 0,
       spun: () => this.#sleep(true),
       done: () => this.#watching = false,
@@ -363,6 +374,8 @@ export class Doorbell {
     HOPS,
   );
   readonly #syncJudge = new SpinJudge(BRIEF_CREDIT_MS);
+  /** The word as it was when the sleepers were asked last. */
+  #seen: number | undefined;
   /** Whether a spin or a `waitAsync` is on its way. */
   #watching = false;
   /** Whether the platform holds a place for us in its queue. */
@@ -399,7 +412,7 @@ export class Doorbell {
     }
     return new Promise((resolve) => {
       const { timeout, signal } = options;
-      let timer: ReturnType<typeof setTimeout> | undefined;
+      let stopTimer: (() => void) | undefined;
       const end = () => {
         sleeper.settle(poll());
         // Nobody is left: let the platform forget our place in its queue.
@@ -409,13 +422,13 @@ export class Doorbell {
         poll,
         settle: (value) => {
           if (!this.#sleepers.delete(sleeper)) return;
-          if (timer !== undefined) timers.clearTimeout(timer);
+          stopTimer?.();
           signal?.removeEventListener("abort", end);
           resolve(value as T | undefined);
           release();
         },
       };
-      if (timeout !== Infinity) timer = startTimer(end, timeout);
+      if (timeout !== Infinity) stopTimer = startTimer(end, timeout);
       signal?.addEventListener("abort", end, { once: true });
       this.#sleepers.add(sleeper);
       hold();
@@ -492,6 +505,7 @@ export class Doorbell {
 
   /** Settles the sleepers whose wait is over; tells whether there were any. */
   #settleReady(): boolean {
+    this.#seen = load(this.#cells, this.#index);
     let any = false;
     for (const sleeper of this.#sleepers) {
       const value = sleeper.poll();
@@ -581,7 +595,8 @@ export class Consumer {
     this.#spin.putOff();
     if (this.#running) return;
     this.#running = true;
-    this.#watch();
+    // Not at once: who has just asked for something has its promise first.
+    queueMicrotask(() => this.#watch());
   }
 
   #watch(): void {
