@@ -4,7 +4,13 @@
  * @module
  */
 
-import { type AnyFunction, loadTask } from "./_internal/callable.ts";
+import {
+  type AnyFunction,
+  loadTask,
+  ownName,
+  stubKey,
+} from "./_internal/callable.ts";
+import { shown } from "./_internal/check.ts";
 import { realm } from "./_internal/realm.ts";
 
 export type { AnyFunction };
@@ -70,18 +76,22 @@ export function task<F extends AnyFunction>(
       throw new TypeError("Cannot name task as exportName is empty");
     }
     const reference = { module: url, name: target };
+    const key = stubKey(reference);
+    const known = realm.stubs.get(key);
+    if (known !== undefined) return known as F;
     const stub = async (...args: unknown[]) =>
       await (await loadTask(reference))(...args);
     realm.marks.set(stub, reference);
+    realm.stubs.set(key, stub);
     return stub as unknown as F;
   }
   if (typeof target !== "function") {
     throw new TypeError(
       `Cannot mark task as it must be a function or the name of an export: ` +
-        `received ${String(target)}`,
+        `received ${shown(target)}`,
     );
   }
-  const { name } = target;
+  const name = ownName(target);
   if (name === "") {
     throw new TypeError(
       `Cannot mark task as the function has no name: give it one ` +

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { tidyStack } from "./error_wire.ts";
+import { tidyStack } from "./stack.ts";
 import { type Exports, importModule } from "./import_module.ts";
 import { realm, type TaskReference } from "./realm.ts";
 
@@ -36,9 +36,35 @@ const described = new WeakMap<AnyFunction, CallableWire>();
  * @returns Its name in quotes, or "anonymous function".
  */
 export function nameOf(fn: AnyFunction): string {
-  const name = realm.marks.get(fn)?.name || fn.name;
+  const name = realm.marks.get(fn)?.name || ownName(fn);
   return name ? `function "${name}"` : "anonymous function";
 }
+
+/**
+ * The name of a function, which may have been redefined as anything.
+ *
+ * @param fn The function.
+ * @returns Its name, or "".
+ */
+export function ownName(fn: AnyFunction): string {
+  try {
+    return typeof fn.name === "string" ? fn.name : "";
+  } catch {
+    return "";
+  }
+}
+
+/** What may stand between two words of a function's text. */
+const GAP = String.raw`(?:\s|/\*[^]*?\*/|//.*)*`;
+/** A class; no method of a name that is, or begins with, "class". */
+const CLASS = new RegExp(
+  String.raw`^class(?![\p{ID_Continue}$\\\u200c\u200d]|${GAP}\()`,
+  "u",
+);
+/** What comes before the name of a method, and how that begins. */
+const METHOD = new RegExp(
+  String.raw`^((?:(?:async|get|set)\b(?!${GAP}\()${GAP})?(?:\*${GAP})?)([#[]?)`,
+);
 
 /**
  * Describes a function so that another thread can run it.
@@ -62,13 +88,13 @@ export function describe(fn: AnyFunction): CallableWire {
           `module with task()`,
       );
     }
-    if (/^class\b(?!\s*\()/.test(text)) { // not a method of that name
+    if (CLASS.test(text)) {
       throw new TypeError(
         `Cannot send ${nameOf(fn)} as it is a class: send a function that ` +
           `constructs it`,
       );
     }
-    wire = { kind: "source", text, name: fn.name };
+    wire = { kind: "source", text, name: ownName(fn) };
     described.set(fn, wire);
   }
   return wire;
@@ -129,11 +155,12 @@ export function reviveSync(wire: CallableWire): AnyFunction {
  * @returns The same error.
  */
 export function explained(error: unknown, fn: AnyFunction): unknown {
-  if (error instanceof ReferenceError && selfContained.has(fn)) {
-    const hint = " (a function that is sent to another thread sees its " +
-      "arguments and the globals there, not the variables and imports around " +
-      "it: pass them as arguments, or mark the function of a module with task())";
-    if (!error.message.endsWith(hint)) {
+  if (!selfContained.has(fn)) return error;
+  const hint = " (a function that is sent to another thread sees its " +
+    "arguments and the globals there, not the variables and imports around " +
+    "it: pass them as arguments, or mark the function of a module with task())";
+  try {
+    if (error instanceof ReferenceError && !error.message.endsWith(hint)) {
       const { message, stack } = error;
       error.message = message + hint;
       // The stack was made with the message that was there then.
@@ -141,15 +168,18 @@ export function explained(error: unknown, fn: AnyFunction): unknown {
         error.stack = stack.replace(message, () => message + hint);
       }
     }
+  } catch {
+    // It is frozen, a proxy that was revoked, or odd in another way.
   }
   return error;
 }
 
 function compile({ text, name }: SourceWire): AnyFunction {
-  let fn = compiled.get(text);
+  const key = `${name}\n${text}`;
+  let fn = compiled.get(key);
   if (fn === undefined) {
     fn = evaluate(text, name);
-    compiled.set(text, fn);
+    compiled.set(key, fn);
     selfContained.add(fn);
   }
   return fn;
@@ -200,8 +230,7 @@ function evaluate(text: string, name: string): AnyFunction {
  */
 function* forms(text: string): Generator<string> {
   yield text;
-  const [, prefix = "", name = ""] =
-    /^((?:(?:async|get|set)\b(?!\s*\()\s*)?(?:\*\s*)?)([#[]?)/.exec(text) ?? [];
+  const [, prefix = "", name = ""] = METHOD.exec(text) ?? [];
   if (name === "#") {
     yield `{${prefix} ${text.slice(prefix.length + 1)}}`;
   } else if (name === "[") {
@@ -229,14 +258,42 @@ async function findTask({ module, name }: TaskReference): Promise<AnyFunction> {
   if (typeof found === "function") {
     let tasks = realm.tasks.get(module);
     if (tasks === undefined) realm.tasks.set(module, tasks = new Map());
-    tasks.set(name, found as AnyFunction); // the next time without a promise
-    return found as AnyFunction;
+    const task = found as AnyFunction;
+    tasks.set(name, task); // the next time without a promise
+    if (!realm.marks.has(task)) realm.marks.set(task, { module, name });
+    return task;
   }
   throw new Error(
     `Cannot run task "${name}" as module "${module}" has no such function: ` +
       `export it, or mark it with task() where the module's top level comes ` +
       `when it is imported`,
   );
+}
+
+/**
+ * Finds a function that was sent as a value: one that stands for an export, and
+ * comes back to the thread that made it, is itself and loads nothing.
+ *
+ * @param wire What was sent.
+ * @returns The function, or a promise of one whose module must be loaded first.
+ */
+export function reviveValue(
+  wire: CallableWire,
+): AnyFunction | Promise<AnyFunction> {
+  const isLoaded = wire.kind !== "task" ||
+    realm.tasks.get(wire.module)?.has(wire.name);
+  const stub = isLoaded ? undefined : realm.stubs.get(stubKey(wire));
+  return stub ?? reviveCallable(wire);
+}
+
+/**
+ * The key of {@linkcode realm.stubs}.
+ *
+ * @param reference What the stub stands for.
+ * @returns The key.
+ */
+export function stubKey({ module, name }: TaskReference): string {
+  return `${module}\n${name}`;
 }
 
 /**

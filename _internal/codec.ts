@@ -14,10 +14,11 @@ import {
   type CallableWire,
   describe,
   reviveCallable,
+  reviveValue,
 } from "./callable.ts";
 import { afterwards } from "./promises.ts";
 import { realm } from "./realm.ts";
-import { isSharedMemory } from "./runtime.ts";
+import { hasItemsOnly, isDisguised, isSharedMemory } from "./runtime.ts";
 import { reviveShared, type SharedWire } from "./shared.ts";
 
 /** A value on the wire. */
@@ -47,32 +48,43 @@ export function encode(value: unknown, root: string, owner: string): ValueWire {
 }
 
 /**
- * Makes the value again.
+ * Makes the value again. Modules of tasks in it are loaded before its events and
+ * barriers are made, so that those are of the classes that the modules know.
  *
  * @param wire What {@linkcode encode} returned, after its clone.
  * @returns The value, or a promise of it if a module must be loaded first.
  */
 export function decode(wire: ValueWire): unknown {
-  if (wire.stand === undefined) return wire.value;
-  const revived = wire.stand.map(([, it]) => {
-    if (it.kind !== "event" && it.kind !== "barrier") return reviveCallable(it);
-    const shared = () => reviveShared(it);
-    if (it.kind === "event" || it.action?.kind !== "task") return shared();
-    // waitSync() cannot wait for the module of its action.
-    const action = reviveCallable(it.action);
-    return action instanceof Promise
-      ? afterwards(action, shared, shared)
-      : shared();
-  });
-  const restore = (objects: unknown[]) => {
-    const stands = new Map(
-      wire.stand!.map(([placeholder], i) => [placeholder, objects[i]]),
+  const { stand, value } = wire;
+  if (stand === undefined) return value;
+  const tasks = stand.map(([, it]) =>
+    isShared(it) ? actionOf(it) : reviveValue(it)
+  );
+  const restore = (tasks: unknown[]) =>
+    restoreIn(
+      value,
+      new Map(stand.map(([placeholder, it], i) => [
+        placeholder,
+        isShared(it) ? reviveShared(it) : tasks[i],
+      ])),
     );
-    return restoreIn(wire.value, stands);
-  };
-  return revived.some((it) => it instanceof Promise)
-    ? afterwards(Promise.all(revived), restore)
-    : restore(revived);
+  return tasks.some((it) => it instanceof Promise)
+    ? afterwards(Promise.all(tasks), restore)
+    : restore(tasks);
+}
+
+function isShared(wire: SharedWire | CallableWire): wire is SharedWire {
+  return wire.kind === "event" || wire.kind === "barrier";
+}
+
+/** The module of a barrier's action, for which waitSync() cannot wait. */
+function actionOf(wire: SharedWire): unknown {
+  if (wire.kind !== "barrier" || wire.action?.kind !== "task") return undefined;
+  const action = reviveCallable(wire.action);
+  const ignore = () => {}; // whoever waits at the barrier is told
+  return action instanceof Promise
+    ? afterwards(action, ignore, ignore)
+    : action;
 }
 
 /**
@@ -106,10 +118,9 @@ export function located(
   root: string,
   owner: string,
 ): unknown {
-  const { name, message } = error as Error;
-  if (name !== "DataCloneError" || message.startsWith("Cannot send ")) {
-    return error;
-  }
+  if (!isCloneError(error)) return error;
+  const { message } = error;
+  if (message.startsWith("Cannot send ")) return error;
   let path = root;
   for (;;) {
     const inner = children(value).find(([, child]) => !clones(child));
@@ -121,6 +132,17 @@ export function located(
     `Cannot send ${path} of ${owner}: ${message}`,
     "DataCloneError",
   );
+}
+
+/**
+ * Tells whether the platform, or this module, could not clone something; what
+ * the getters of a value throw is another matter.
+ *
+ * @param error What was thrown.
+ * @returns Whether it is such an error.
+ */
+export function isCloneError(error: unknown): error is DOMException {
+  return error instanceof DOMException && error.name === "DataCloneError";
 }
 
 function clones(value: unknown): boolean {
@@ -227,7 +249,7 @@ function scan(root: unknown, name: string, owner: string): boolean {
   visit(root, undefined, () => name);
   for (let item; (item = todo.pop()) !== undefined;) {
     const { value, place } = item;
-    if (Array.isArray(value) && isPlain(value)) continue;
+    if (Array.isArray(value) && isPlain(value) && hasItemsOnly(value)) continue;
     for (const [key, child] of children(value)) {
       visit(child, place, () => key);
     }
@@ -286,6 +308,7 @@ function substitute(root: unknown): ValueWire {
 
 /** An empty copy, if the object is one that structured clone goes through. */
 function shell(value: object): object | undefined {
+  if (isDisguised(value)) return undefined; // it will be refused
   if (value instanceof Map) return new Map();
   if (value instanceof Set) return new Set();
   if (Array.isArray(value)) return new Array(value.length);

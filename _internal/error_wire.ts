@@ -5,11 +5,13 @@
  * @module
  */
 
+import { decode, encode, type ValueWire as CodecWire } from "./codec.ts";
 import {
   BrokenBarrierError,
   PoolClosedError,
   WorkerExitError,
 } from "./errors.ts";
+import { tidyStack } from "./stack.ts";
 
 /** The classes that arrive as themselves. */
 const CLASSES = new Map<string, { prototype: Error }>();
@@ -37,8 +39,8 @@ for (const [name, own] of Object.entries(OWN)) CLASSES.set(name, own);
 const NAMES = new Map<unknown, string>();
 for (const [name, known] of CLASSES) NAMES.set(known, name);
 
-/** A value in an error: another error of the record, or anything that can be cloned. */
-type ValueWire = { error: number } | { value: unknown };
+/** A value in an error: another error of the record, or anything that can be sent. */
+type ValueWire = { error: number } | { value: CodecWire };
 
 /** One error. */
 interface ErrorRecord {
@@ -57,7 +59,7 @@ interface ErrorRecord {
 /** What was thrown: an error and those it refers to, or another value. */
 export type ThrownWire =
   | { kind: "error"; records: ErrorRecord[] }
-  | { kind: "value"; value: unknown };
+  | { kind: "value"; value: CodecWire };
 
 /**
  * Describes what was thrown.
@@ -66,19 +68,43 @@ export type ThrownWire =
  * @returns A value that can be cloned.
  */
 export function toThrownWire(thrown: unknown): ThrownWire {
+  try {
+    return wireOf(thrown);
+  } catch (reason) {
+    // A proxy, say, that lets nobody look at it.
+    return wireOf(
+      new Error(`A value that cannot be read was thrown: ${text(reason)}`),
+    );
+  }
+}
+
+function wireOf(thrown: unknown): ThrownWire {
   if (!isError(thrown)) {
-    if (isCloneable(thrown)) return { kind: "value", value: thrown };
+    const value = sendable(thrown);
+    if (value !== undefined) return { kind: "value", value };
     thrown = new Error(
       `A value that cannot be sent was thrown: ${text(thrown)}`,
     );
   }
   const records: ErrorRecord[] = [];
+  /** The errors, in the order of the records; it grows while it is read. */
+  const errors: Error[] = [];
   const indices = new Map<object, number>();
   const add = (error: Error): number => {
-    const known = indices.get(error);
-    if (known !== undefined) return known;
-    const index = records.length;
-    indices.set(error, index);
+    let index = indices.get(error);
+    if (index === undefined) {
+      index = errors.push(error) - 1;
+      indices.set(error, index);
+    }
+    return index;
+  };
+  const wire = (it: unknown): ValueWire | undefined => {
+    if (isError(it)) return { error: add(it) };
+    const value = sendable(it);
+    return value && { value };
+  };
+  add(thrown as Error);
+  for (const error of errors) {
     const stack = string(error, "stack");
     const record: ErrorRecord = {
       class: classOf(error),
@@ -100,15 +126,7 @@ export function toThrownWire(thrown: unknown): ThrownWire {
       const sent = wire(value);
       if (sent !== undefined) record.properties.push([key, sent, enumerable]);
     }
-    return index;
-  };
-  const wire = (value: unknown): ValueWire | undefined =>
-    isError(value)
-      ? { error: add(value) }
-      : isCloneable(value)
-      ? { value }
-      : undefined;
-  add(thrown as Error);
+  }
   return { kind: "error", records };
 }
 
@@ -119,7 +137,7 @@ export function toThrownWire(thrown: unknown): ThrownWire {
  * @returns The error, or the other value.
  */
 export function fromThrownWire(wire: ThrownWire): unknown {
-  if (wire.kind === "value") return wire.value;
+  if (wire.kind === "value") return decode(wire.value);
   const errors = wire.records.map((record) => {
     if (record.class === "DOMException") {
       const error = new DOMException(record.message, record.name);
@@ -135,7 +153,7 @@ export function fromThrownWire(wire: ThrownWire): unknown {
     return error;
   });
   const value = (wire: ValueWire) =>
-    "error" in wire ? errors[wire.error] : wire.value;
+    "error" in wire ? errors[wire.error] : decode(wire.value);
   wire.records.forEach((record, index) => {
     for (const [key, sent, enumerable] of record.properties) {
       define(
@@ -147,20 +165,6 @@ export function fromThrownWire(wire: ThrownWire): unknown {
     }
   });
   return errors[0];
-}
-
-/**
- * Shortens the name of the worker's program, which is all of its source text
- * percent-encoded or a number, wherever a stack has it.
- *
- * @param text A stack, or what has one inside.
- * @returns The readable text.
- */
-export function tidyStack(text: string): string {
-  return text.replace(
-    /data:text\/javascript,(?:[^\s:]{200,}|[^\s:]*\.{6}[^\s:]*)|blob:[\da-f-]{36}/g,
-    "multiprocessing:worker",
-  );
 }
 
 function define(
@@ -213,12 +217,17 @@ function string(error: Error, key: string): string | undefined {
 }
 
 function text(value: unknown): string {
-  try {
-    return String(value);
-  } catch {
-    return Object.prototype.toString.call(value);
+  for (const show of [String, (it: unknown) => toText.call(it)]) {
+    try {
+      return show(value);
+    } catch {
+      // Next.
+    }
   }
+  return "[object]";
 }
+
+const toText = Object.prototype.toString;
 
 function isError(value: unknown): value is Error {
   return value instanceof Error ||
@@ -240,13 +249,16 @@ function classOf(error: Error): string {
   return "Error";
 }
 
-function isCloneable(value: unknown): boolean {
-  if (typeof value === "function" || typeof value === "symbol") return false;
-  if (typeof value !== "object" || value === null) return true;
+/** A value that can be sent, and made again without loading a module. */
+function sendable(value: unknown): CodecWire | undefined {
   try {
-    structuredClone(value);
-    return true;
+    const wire = encode(value, "value", "error");
+    structuredClone(wire.value);
+    const loads = wire.stand?.some(([, { kind }]) =>
+      kind === "task" || kind === "source"
+    );
+    return loads ? undefined : wire;
   } catch {
-    return false;
+    return undefined;
   }
 }

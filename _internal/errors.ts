@@ -72,3 +72,12 @@ export class WorkerExitError extends Error {
     this.exitCode = exitCode;
   }
 }
+
+// What a console shows, whatever a bundler calls the classes.
+for (
+  const [name, value] of Object.entries({
+    BrokenBarrierError,
+    PoolClosedError,
+    WorkerExitError,
+  })
+) Object.defineProperty(value, "name", { value: name, configurable: true });

@@ -9,7 +9,7 @@
  * @module
  */
 
-import { encodeInto } from "./runtime.ts";
+import { encodeInto, isDisguised } from "./runtime.ts";
 
 /** What a value is; the length that follows is in parentheses. */
 const Tag = {
@@ -103,6 +103,7 @@ export function writeValue(
         words[word] = Tag.Null;
         return at + 8;
       }
+      if (isDisguised(value)) return -1;
       if (Array.isArray(value)) {
         // To see whether there are other properties takes time for each item.
         if (!owned && value.length > FEW) return -1;
@@ -339,6 +340,7 @@ function isJson(root: object): boolean {
         case "object":
           if (value === null) continue;
           if (seen.length === MAX_OBJECTS || seen.includes(value)) return false;
+          if (isDisguised(value)) return false;
           seen.push(value);
           continue;
       }

@@ -8,7 +8,7 @@ import { isIntegers, isNumbers } from "./frame.ts";
 import { decode, encode, located, type ValueWire } from "./codec.ts";
 import { afterwards } from "./promises.ts";
 import type { Numbers, PayloadWire } from "./protocol.ts";
-import { hasItemsOnly } from "./runtime.ts";
+import { hasItemsOnly, isDisguised } from "./runtime.ts";
 
 /** Fewer numbers are not worth a typed array. */
 const MANY = 64;
@@ -68,7 +68,8 @@ function listsIn(payload: readonly unknown[]): PayloadWire["lists"] {
     const item = payload[i];
     if (!isObject(item)) continue;
     const fits = Array.isArray(item) && item.length >= VERY_MANY &&
-      !found.has(item) && isNumbers(item) && hasItemsOnly(item);
+      !found.has(item) && !isDisguised(item) && isNumbers(item) &&
+      hasItemsOnly(item);
     if (!fits) return undefined;
     found.set(item, i);
   }
@@ -159,9 +160,12 @@ export function buffersIn(value: unknown): Transferable[] {
     if (item instanceof ArrayBuffer) found.add(item);
     else if (ArrayBuffer.isView(item)) {
       if (item.buffer instanceof ArrayBuffer) found.add(item.buffer);
-    } else if (item instanceof Map) todo.push(...item.keys(), ...item.values());
-    else if (item instanceof Set) todo.push(...item);
-    else todo.push(...Object.values(item));
+    } else if (item instanceof Map) {
+      for (const [key, value] of item) todo.push(key, value);
+    } else {
+      const inner = item instanceof Set ? item : Object.values(item);
+      for (const value of inner) todo.push(value);
+    }
   }
   return [...found];
 }

@@ -42,6 +42,8 @@ export interface Realm {
   workerUrl: string | undefined;
   /** Functions marked in this thread, by module and name. */
   readonly tasks: Map<string, Map<string, AnyFunction>>;
+  /** Functions made in this thread that stand for exports, by both. */
+  readonly stubs: Map<string, AnyFunction>;
   /** The marks of functions. */
   readonly marks: WeakMap<AnyFunction, TaskReference>;
   /** What an event or a barrier looks like on the wire. */
@@ -63,6 +65,7 @@ function newRealm(): Realm {
     lives: [],
     workerUrl: undefined,
     tasks: new Map(),
+    stubs: new Map(),
     marks: new WeakMap(),
     shared: new WeakMap(),
     unsendable: new WeakMap(),

@@ -12,6 +12,7 @@ import {
 } from "@std/assert";
 import {
   BrokenBarrierError,
+  Event,
   PoolClosedError,
   ProcessPool,
   WorkerExitError,
@@ -335,3 +336,92 @@ test("A failure that nobody looks at is no unhandled rejection", {
   });
   assertEquals([code, stdout, stderr], [0, "alive\nalive\n", ""]);
 });
+
+test("ProcessPool passes on events and barriers that are thrown", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const event = new Event();
+  const fail = (event: Event, kind: string) => {
+    if (kind === "itself") throw event;
+    if (kind === "inside") throw { list: [event] };
+    throw Object.assign(new Error("m"), { event });
+  };
+  assertStrictEquals(await thrown(pool, fail, [event, "itself"]), event);
+  assertStrictEquals(
+    (await thrown(pool, fail, [event, "inside"])).list[0],
+    event,
+  );
+  assertStrictEquals((await thrown(pool, fail, [event, "error"])).event, event);
+});
+
+test("ProcessPool passes on errors that are odd, and loses no worker", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const odd: [fail: () => unknown, name: string][] = [
+    [() => {
+      throw Object.freeze(new ReferenceError("frozen"));
+    }, "ReferenceError"],
+    [
+      () => Promise.reject(Object.freeze(new ReferenceError("frozen"))),
+      "ReferenceError",
+    ],
+    [() => {
+      throw Object.defineProperty(new ReferenceError("x"), "message", {
+        get() {
+          throw new Error("getter");
+        },
+      });
+    }, "ReferenceError"],
+    [() => {
+      const { proxy, revoke } = Proxy.revocable({}, {});
+      revoke();
+      throw proxy;
+    }, "Error"],
+    [() => {
+      throw new Proxy(new TypeError("x"), {
+        ownKeys() {
+          throw new Error("trap");
+        },
+      });
+    }, "Error"],
+    [() => {
+      let error = new Error("the first");
+      for (let i = 0; i < 5000; i++) error = new Error("x", { cause: error });
+      throw error;
+    }, "Error"],
+    [() => ({
+      get a() {
+        throw { name: "DataCloneError" };
+      },
+    }), "DataCloneError"],
+    [() => ({
+      get a() {
+        throw null;
+      },
+      later: new Map(),
+    }), "null"],
+  ];
+  for (const [fail, name] of odd) {
+    const error = await thrown(pool, fail);
+    assertEquals(error === null ? "null" : error.name, name);
+  }
+  // What a function's text is called by others is no matter.
+  const alpha = () => Symbol();
+  const beta = () => Symbol();
+  assertStringIncludes((await thrown(pool, alpha)).message, '"alpha"');
+  assertStringIncludes((await thrown(pool, beta)).message, '"beta"');
+  assertEquals(pool.stats().respawned, 0);
+});
+
+test(
+  "ProcessPool lets many buffers' owners come back",
+  { timeout },
+  async () => {
+    await using pool = new ProcessPool(1);
+    const make = (length: number) => Array.from({ length }, (_, i) => `${i}`);
+    const texts = await pool.apply(make, [200_000], { transferResult: true });
+    assertEquals(texts.length, 200_000);
+  },
+);

@@ -19,6 +19,7 @@ import {
   Event,
   Process,
   task,
+  ThreadPool,
 } from "../mod.ts";
 import { decode, encode } from "../_internal/codec.ts";
 import { fromThrownWire, toThrownWire } from "../_internal/error_wire.ts";
@@ -128,6 +129,12 @@ const functions: Record<string, (cell: Int32Array) => unknown> = {
         cell[0] = 42;
       },
       function(cell: Int32Array) {
+        cell[0] = 42;
+      },
+      class$(cell: Int32Array) {
+        cell[0] = 42;
+      },
+      classé(cell: Int32Array) {
         cell[0] = 42;
       },
       class(cell: Int32Array) {
@@ -396,6 +403,8 @@ test("Events, barriers and tasks may stand anywhere in arguments", {
     list: [1, event, [barrier], new Map<Any, Any>([[event, { barrier }]])],
     set: new Set<Any>([event, "text", tasks.double]),
     "__proto__x": { deep: { deeper: [[[event]]] } },
+    plain: Object.assign([1, 2], { event }),
+    long: Object.assign(Array(2000).fill(0), { barrier }),
   };
   object.self = object;
   object.set.add(object.set);
@@ -410,6 +419,8 @@ test("Events, barriers and tasks may stand anywhere in arguments", {
   assertEquals([...copy.set].slice(0, 3), [event, "text", tasks.double]);
   assert(copy.set.has(copy.set));
   assertStrictEquals(copy["__proto__x"].deep.deeper[0][0][0], event);
+  assertStrictEquals(copy.plain.event, event);
+  assertStrictEquals(copy.long.barrier, barrier);
   assertStrictEquals(await sent(event), event);
   assertStrictEquals(await sent(tasks.double), tasks.double);
   // And to another process.
@@ -468,7 +479,18 @@ const refused: [args: unknown[], position: string][] = [
   [[new Event(), { event: [new Event(), () => {}] }], "args[1].event[1]"],
   [[tasks.double, [tasks.double, new ReadableStream()]], "args[1][1]"],
   [[{ event: new Event(), stream: new ReadableStream() }], "args[0].stream"],
+  [[Object.assign([1, 2], { pool: new ThreadPool(1) })], "args[0].pool"],
+  [[new ThreadPool(1).imap((n: number) => n, [1])], "args[0]"],
 ];
+// Only a browser cannot tell them from what they look like.
+if (typeof process === "object") {
+  const proxy: unknown = new Proxy({ a: 1 }, {});
+  refused.push(
+    [[proxy], "args[0]"],
+    [[proxy, new Event()], "args[0]"],
+    [[1, [new Proxy([], {})]], "args[1][0]"],
+  );
+}
 
 test("Process.start() throws a DataCloneError that says what cannot be sent", {
   timeout,
