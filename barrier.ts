@@ -183,14 +183,14 @@ export class Barrier {
         signal?.throwIfAborted();
         throw timeoutError(ACTION, timeout);
       }
-      signal?.throwIfAborted();
+      // Also if it is late by now: that breaks the barrier from inside.
       arrival = this.#arrive();
     }
     if (arrival.kind === "broken") throw brokenError();
     const { place } = arrival;
     if (arrival.kind === "waiting") {
       const ended = () => this.#state.outcome(place);
-      let outcome = await this.#bell.wait(ended, {
+      let outcome = signal?.aborted ? undefined : await this.#bell.wait(ended, {
         // The usual wait has no deadline and need not look at the clock.
         timeout: timeout === Infinity ? Infinity : left(),
         signal,
@@ -201,17 +201,18 @@ export class Barrier {
           throw timeoutError(ACTION, timeout);
         }
         outcome = await this.#bell.wait(ended, { timeout: Infinity });
+        // Another party with the same signal was the first to give up.
+        if (outcome === "broken") signal?.throwIfAborted();
       }
       if (outcome === "broken") throw brokenError();
     } else if (arrival.kind === "acting") {
-      hold();
       try {
-        await this.#action!();
+        const result = this.#action!();
+        // What is over at once releases the others at once.
+        if (isThenable(result)) await held(result);
       } catch (error) {
         this.#state.endAction(place, "broken");
         throw error;
-      } finally {
-        release();
       }
       this.#endAction(arrival);
     }
@@ -360,7 +361,17 @@ function brokenError(): BrokenBarrierError {
   );
 }
 
-function isThenable(value: unknown): boolean {
+/** Waits for an action, and holds the program meanwhile. */
+async function held(action: PromiseLike<unknown>): Promise<void> {
+  hold();
+  try {
+    await action;
+  } finally {
+    release();
+  }
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof (value as PromiseLike<unknown> | null | undefined)?.then ===
     "function";
 }

@@ -187,7 +187,8 @@ export class Event {
     signal?.throwIfAborted();
     leaveIfTerminated();
     const done = await this.#bell.wait(this.#pulse(), { timeout, signal });
-    signal?.throwIfAborted();
+    // A pulse that came before the signal is not lost.
+    if (done === undefined) signal?.throwIfAborted();
     return done ?? false;
   }
 

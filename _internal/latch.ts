@@ -4,7 +4,7 @@
  * @module
  */
 
-import { hold, release, startTimer, timers } from "./runtime.ts";
+import { hold, release, startTimer } from "./runtime.ts";
 
 /** How long to wait. */
 export interface LatchOptions {
@@ -47,16 +47,16 @@ export class Latch<T> {
       return Promise.resolve(this.#content);
     }
     return new Promise((resolve, reject) => {
-      let timer: ReturnType<typeof setTimeout> | undefined;
+      let stopTimer: (() => void) | undefined;
       const end = () => {
         this.#waits.delete(end);
-        if (timer !== undefined) timers.clearTimeout(timer);
+        stopTimer?.();
         signal?.removeEventListener("abort", end);
         if (signal?.aborted) reject(signal.reason);
         else resolve(this.#content);
         release();
       };
-      if (timeout !== Infinity) timer = startTimer(end, timeout);
+      if (timeout !== Infinity) stopTimer = startTimer(end, timeout);
       signal?.addEventListener("abort", end, { once: true });
       this.#waits.add(end);
       hold();

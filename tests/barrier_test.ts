@@ -242,6 +242,22 @@ test("Barrier.wait() leaves no listener on its signal", {
   assertEquals(watched.listeners, 0);
 });
 
+test("Barrier.wait() rejects all who have a signal with its reason", {
+  timeout,
+}, async () => {
+  const controller = new AbortController();
+  const { signal } = controller;
+  const barrier = new Barrier(4);
+  const without = barrier.wait();
+  const waits = [1, 2].map(() => barrier.wait({ signal }));
+  const reason = new Error("all of them");
+  controller.abort(reason);
+  for (const wait of waits) {
+    assertStrictEquals(await wait.catch((it) => it), reason);
+  }
+  await assertRejects(() => without, BrokenBarrierError);
+});
+
 test("Barrier.abort() rejects those who wait and those who come", {
   timeout,
 }, async () => {
@@ -323,6 +339,19 @@ test("Barrier's action runs once a cycle, before anyone is released", {
     assertEquals(runs, cycle);
     assertEquals(released.splice(0).sort(), [0, 1, 2]);
   }
+});
+
+test("Barrier's action that is over at once releases the others at once", {
+  timeout,
+}, async () => {
+  const barrier = new Barrier(1, { action: () => {} });
+  const waiting = barrier.wait();
+  assertEquals(barrier.waitSync({ timeout: 0 }), 0);
+  assertEquals(await waiting, 0);
+  // Four in a row, none of whom comes too late for the cycle before.
+  const two = new Barrier(2, { action: () => {} });
+  const waits = [two.wait(), two.wait(), two.wait(), two.wait({ timeout: 0 })];
+  assertEquals(await Promise.all(waits), [0, 1, 0, 1]);
 });
 
 test("Barrier's action that throws breaks it and rejects that party", {
@@ -414,6 +443,21 @@ test("Barrier breaks when one who came during an action gives up", {
   assert(barrier.broken);
   barrier.reset();
   assertEquals(await outcomes([barrier.wait(), barrier.wait()]), [0, 1]);
+});
+
+test("Barrier breaks when one who came during an action gives up after it", {
+  timeout,
+}, async () => {
+  const gate = Promise.withResolvers<void>();
+  const barrier = new Barrier(2, { action: () => gate.promise });
+  const parties = [barrier.wait(), barrier.wait()];
+  const controller = new AbortController();
+  const late = barrier.wait({ signal: controller.signal });
+  gate.resolve();
+  assertEquals(await Promise.all(parties), [0, 1]);
+  controller.abort(new Error("too late"));
+  await assertRejects(() => late, Error, "too late");
+  assert(barrier.broken);
 });
 
 test("Barrier with more waits than parties passes them in groups", {

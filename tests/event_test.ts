@@ -165,6 +165,18 @@ test("Event.wait() rejects with the reason of a signal that aborts", {
   assertEquals(await Promise.all(others), [true, true]);
 });
 
+test("Event.wait() keeps a pulse that came before its signal aborted", {
+  timeout,
+}, async () => {
+  const event = new Event();
+  const controller = new AbortController();
+  const waiting = event.wait({ signal: controller.signal });
+  event.set();
+  event.clear();
+  controller.abort();
+  assert(await waiting);
+});
+
 test("Event.wait() leaves no listener on its signal", {
   timeout,
 }, async () => {
