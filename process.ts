@@ -9,6 +9,7 @@ import {
   checkFunction,
   checkTimeout,
   checkWorkerUrl,
+  shown,
 } from "./_internal/check.ts";
 import { Child } from "./_internal/child.ts";
 import { encode, located } from "./_internal/codec.ts";
@@ -129,19 +130,20 @@ export class Process<F extends AnyFunction = AnyFunction> {
     const { args = [], name, daemon = false, permissions } = options;
     if (!Array.isArray(args)) {
       throw new TypeError(
-        `Cannot ${action} as args must be an array: received ${String(args)}`,
+        `Cannot ${action} as args must be an array: received ${shown(args)}`,
       );
     }
     if (name !== undefined && typeof name !== "string") {
       throw new TypeError(
-        `Cannot ${action} as name must be a string: received ${String(name)}`,
+        `Cannot ${action} as name must be a string: received ${shown(name)}`,
       );
     }
-    if (permissions !== undefined) checkPermissions(action);
+    if (permissions !== undefined) checkPermissions(permissions, action);
     this.#workerUrl = checkWorkerUrl(options.workerUrl, action);
     this.#target = target;
     this.#args = args;
-    this.#name = name ?? `Process-${nextNumber(Counter.ProcessName)}`;
+    const number = nextNumber(Counter.ProcessName); // of every process, as Python's
+    this.#name = name ?? `Process-${number}`;
     this.#daemon = Boolean(daemon);
     this.#permissions = permissions;
     realm.unsendable.set(this, "a process");

@@ -91,6 +91,11 @@ test("Process has a default name that counts, or the one it was given", {
   );
   assertEquals(new Process(() => {}, { name: "diner" }).name, "diner");
   assertEquals(new Process(() => {}, { name: "" }).name, "");
+  const next = new Process(() => {}); // the others have numbers too, as in Python
+  assertEquals(
+    number(next as unknown as Process),
+    number(one as unknown as Process) + 4,
+  );
   assertFalse(one.daemon);
   assert(new Process(() => {}, { daemon: true }).daemon);
 });
@@ -236,6 +241,21 @@ test("Process.join() resolves null after its timeout, and not before", {
   assertStrictEquals(await joining, -15);
 });
 
+test("Process.join() sees an end in time although its thread was busy", {
+  timeout,
+}, async () => {
+  const [started, never] = [new Event(), new Event()];
+  const process = new Process((started: Event) => {
+    started.set();
+    return new Promise<void>((resolve) => setTimeout(resolve, 50));
+  }, { args: [started] });
+  process.start();
+  await started.wait();
+  const joined = process.join({ timeout: 300 });
+  assertFalse(never.waitSync({ timeout: 800 }));
+  assertStrictEquals(await joined, 0);
+});
+
 test("Process.join() rejects with the reason of its signal", {
   timeout,
 }, async () => {
@@ -357,6 +377,16 @@ test("Process.terminate() leaves no thread behind that waits or works", {
         process?: { exit(): void };
       };
       process?.exit();
+    },
+    (started) => {
+      const end = Date.now() + 300;
+      started.set();
+      while (Date.now() < end);
+      self.close();
+    },
+    (started) => {
+      started.set();
+      for (;;) console.debug(""); // reaches nobody, and is a place to leave by
     },
     async (started, event) => {
       const end = Date.now() + 300;
@@ -534,6 +564,66 @@ const endings: Record<
         Promise.reject(new Error("expected by the test"));
       }, 5);
       return new Promise(() => {});
+    },
+  },
+  "lets an error go and returns": {
+    code: 1,
+    target: (end) => {
+      end[0] = Date.now();
+      queueMicrotask(() => {
+        throw new Error("expected by the test");
+      });
+    },
+  },
+  "lets a rejection go and returns": {
+    code: 1,
+    target: (end) => {
+      end[0] = Date.now();
+      Promise.reject(new Error("expected by the test"));
+    },
+  },
+  "lets a rejection go and returns in a later turn": {
+    code: 1,
+    target: async (end) => {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      end[0] = Date.now();
+      Promise.reject(new Error("expected by the test"));
+    },
+  },
+  "lets a rejection go and throws in a later turn": {
+    code: 1,
+    target: async (end) => {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      end[0] = Date.now();
+      Promise.reject(new Error("expected by the test"));
+      throw new Error("expected by the test");
+    },
+  },
+  "lets a rejection go and calls process.exit(3)": {
+    code: 3,
+    target: async (end) => {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      end[0] = Date.now();
+      Promise.reject(new Error("of no matter any more"));
+      (globalThis as unknown as { process: { exit(code: number): void } })
+        .process.exit(3);
+    },
+  },
+  "lets a rejection go and calls self.close()": {
+    code: 0,
+    target: async (end) => {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      end[0] = Date.now();
+      Promise.reject(new Error("of no matter any more"));
+      self.close();
+    },
+  },
+  "calls process.exit(256)": {
+    code: 256,
+    target: (end) => {
+      end[0] = Date.now();
+      (globalThis as unknown as { process: { exit(code: number): void } })
+        .process.exit(256);
     },
   },
   "overflows the stack": {

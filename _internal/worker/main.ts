@@ -12,7 +12,7 @@ import type { Boot } from "../protocol.ts";
 import { realm } from "../realm.ts";
 import {
   dressWorkerScope,
-  guardExit,
+  guardThread,
   leaveThread,
   parentPort,
   type Port,
@@ -20,6 +20,7 @@ import {
 } from "../runtime.ts";
 import { leaveIfTerminated, onEndOfLife } from "../wait.ts";
 import { runProcess } from "./process.ts";
+import { endThread } from "./report.ts";
 import { runServer } from "./server.ts";
 
 if (!runHost()) parentPort().then(begin);
@@ -31,9 +32,9 @@ function begin(port: Port): void {
     realm.counters = boot.counters;
     realm.lives = boot.lives;
     realm.workerUrl = boot.workerUrl;
-    dressWorkerScope(boot.name);
+    dressWorkerScope(boot.name, endThread);
     onEndOfLife(boot.lives, leaveThread);
-    guardExit(leaveIfTerminated);
+    guardThread(leaveIfTerminated);
     switch (boot.job.kind) {
       case "process":
         return void runProcess(boot.job);

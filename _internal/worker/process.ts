@@ -16,7 +16,7 @@ import { endThread, report } from "./report.ts";
  * @param job The target and its arguments.
  */
 export async function runProcess(job: ProcessJob): Promise<void> {
-  catchStrayErrors(fail);
+  const whenReported = catchStrayErrors(fail);
   try {
     const target = await reviveCallable(job.target);
     const args = await decode(job.args) as unknown[];
@@ -28,7 +28,8 @@ export async function runProcess(job: ProcessJob): Promise<void> {
   } catch (error) {
     return fail(error);
   }
-  endThread(0);
+  // What was thrown beside it, and nobody caught, makes its code 1.
+  whenReported(() => endThread(0));
 }
 
 function fail(error: unknown): void {

@@ -4,9 +4,9 @@
  * @module
  */
 
-import { tidyStack } from "../error_wire.ts";
 import { realm } from "../realm.ts";
 import { exitThread, inspect, leaveThread } from "../runtime.ts";
+import { tidyStack } from "../stack.ts";
 import { isTerminated } from "../wait.ts";
 
 const { error: print } = console;
