@@ -17,12 +17,15 @@ import {
   checkFunction,
   checkTimeout,
   checkWorkerUrl,
+  shown,
+  timeoutError,
 } from "./_internal/check.ts";
-import { encode } from "./_internal/codec.ts";
-import { Dispatcher } from "./_internal/dispatcher.ts";
+import { encode, located } from "./_internal/codec.ts";
+import { Dispatcher, type DispatcherOptions } from "./_internal/dispatcher.ts";
 import { PoolClosedError, WorkerExitError } from "./_internal/errors.ts";
 import {
   callBack,
+  deadlineOf,
   type Limits,
   reachedAtOnce,
   watchLimits,
@@ -588,14 +591,14 @@ export abstract class Pool {
     checkFunction(fn, "fn", action);
     if (!Array.isArray(args)) {
       throw new TypeError(
-        `Cannot ${action} as args must be an array: received ${String(args)}`,
+        `Cannot ${action} as args must be an array: received ${shown(args)}`,
       );
     }
     const { transfer, transferResult } = options;
     if (transfer !== undefined && !Array.isArray(transfer)) {
       throw new TypeError(
         `Cannot ${action} as transfer must be an array: received ${
-          String(transfer)
+          shown(transfer)
         }`,
       );
     }
@@ -608,9 +611,7 @@ export abstract class Pool {
         kind: "apply",
         fn,
         payload: args,
-        deadline: limits.timeout === Infinity
-          ? undefined
-          : Date.now() + limits.timeout,
+        deadline: deadlineOf(limits),
         transfer,
         transferResult,
       };
@@ -618,6 +619,7 @@ export abstract class Pool {
       const call = new Call(request, (outcome: Outcome) => {
         unwatch?.();
         if (outcome.ok) resolve(outcome.value as R);
+        else if (outcome.late) reject(timeoutError(name!(), limits.timeout));
         else reject(outcome.error);
       });
       if (name) {
@@ -730,27 +732,26 @@ export class ProcessPool extends Pool {
     if (maxTasksPerChild !== undefined) {
       checkCount(maxTasksPerChild, "maxTasksPerChild", action);
     }
-    if (permissions !== undefined) checkPermissions(action);
+    if (permissions !== undefined) checkPermissions(permissions, action);
     const workerUrl = checkWorkerUrl(options.workerUrl, action);
     if (name !== undefined && typeof name !== "string") {
       throw new TypeError(
-        `Cannot ${action} as name must be a string: received ${String(name)}`,
+        `Cannot ${action} as name must be a string: received ${shown(name)}`,
       );
     }
     const initializer = checkInitializer(options, action);
-    super(
-      processes,
+    const open = (initializer: DispatcherOptions["initializer"]) =>
       new Dispatcher({
         processes,
         name: name ?? `ProcessPool-${nextNumber(Counter.PoolName)}`,
-        initializer: initializer && {
-          fn: describe(initializer.fn),
-          args: encode(initializer.args, "initargs", nameOf(initializer.fn)),
-        },
+        initializer,
         maxTasksPerChild: maxTasksPerChild ?? Infinity,
         permissions,
         workerUrl,
-      }),
+      });
+    super(
+      processes,
+      initializer ? openInitialized(initializer, open) : open(undefined),
     );
   }
 }
@@ -813,7 +814,7 @@ function checkInitializer(
   if (!Array.isArray(initargs)) {
     throw new TypeError(
       `Cannot ${action} as initargs must be an array: received ${
-        String(initargs)
+        shown(initargs)
       }`,
     );
   }
@@ -825,13 +826,25 @@ function checkInitializer(
 /** Of most calls. */
 const NO_LIMITS: Limits = { timeout: Infinity, signal: undefined };
 
+function openInitialized(
+  { fn, args }: { fn: AnyFunction; args: unknown[] },
+  open: (initializer: DispatcherOptions["initializer"]) => Dispatcher,
+): Dispatcher {
+  const owner = nameOf(fn);
+  try {
+    return open({ fn: describe(fn), args: encode(args, "initargs", owner) });
+  } catch (error) {
+    throw located(error, args, "initargs", owner);
+  }
+}
+
 function checkLimits(options: CallLimits, action: string): Limits {
   const { signal, timeout } = options;
   if (signal === undefined && timeout === undefined) return NO_LIMITS;
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
     throw new TypeError(
       `Cannot ${action} as signal must be an AbortSignal: received ${
-        String(signal)
+        shown(signal)
       }`,
     );
   }
@@ -851,9 +864,7 @@ function checkMapOptions(
     !(Symbol.iterator in Object(items) || Symbol.asyncIterator in Object(items))
   ) {
     throw new TypeError(
-      `Cannot ${action} as iterable must be iterable: received ${
-        String(items)
-      }`,
+      `Cannot ${action} as iterable must be iterable: received ${shown(items)}`,
     );
   }
   const { chunkSize, transferResult, onProgress } = options;

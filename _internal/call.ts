@@ -38,7 +38,7 @@ export interface CallRequest {
   readonly fn: AnyFunction;
   /** The arguments of `apply`, the items of `map`, the argument lists of `starmap`. */
   readonly payload: readonly unknown[];
-  /** When the call is to be over, in milliseconds of `Date.now()`. */
+  /** When the call is to be over; see {@linkcode deadlineOf}. */
   readonly deadline?: number | undefined;
   /** What goes to the worker instead of being copied. */
   readonly transfer?: Transferable[] | undefined;
@@ -52,13 +52,15 @@ export type Outcome =
   | { ok: true; value: unknown }
   /**
    * `before`: the results of the items before the one that failed; `unsent`: the
-   * index of an item that could not be sent, so that those before it did not run.
+   * index of an item that could not be sent, so that those before it did not run;
+   * `late`: the worker has seen its deadline pass.
    */
   | {
     ok: false;
     error: unknown;
     before?: ArrayLike<unknown>;
     unsent?: number;
+    late?: boolean;
   };
 
 /** Thrown for a call of which an item cannot be sent. */

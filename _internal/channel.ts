@@ -11,7 +11,7 @@
 import { type Call, CallState, type Outcome, UnsentError } from "./call.ts";
 import { type AnyFunction, describe, nameOf } from "./callable.ts";
 import * as claims from "./claim.ts";
-import { located } from "./codec.ts";
+import { isCloneError, located } from "./codec.ts";
 import { fromThrownWire } from "./error_wire.ts";
 import { readValue, writeValue } from "./frame.ts";
 import { blame, pack, type Parcel, unpack } from "./payload.ts";
@@ -71,8 +71,8 @@ export interface Channel {
 
 /** Who is told what comes from a worker. */
 export interface ChannelEvents {
-  /** An answer. */
-  onAnswer(call: Call, outcome: Outcome): void;
+  /** An answer; a promise of one if a module must be loaded to know it. */
+  onAnswer(call: Call, outcome: Outcome | Promise<Outcome>): void;
   /** The worker is ready. */
   onReady(): void;
   /** The initializer has failed. */
@@ -125,7 +125,7 @@ abstract class Posting {
     if (id !== undefined) return id;
     const wire = describe(fn);
     const key = wire.kind === "source"
-      ? wire.text
+      ? `${wire.name}\n${wire.text}`
       : `${wire.module}\n${wire.name}`;
     id = this.#defined.get(key);
     if (id === undefined) {
@@ -148,7 +148,7 @@ abstract class Posting {
       const parcel = pack(payload, "args", owner);
       this.post(message(parcel), [...transfer, ...parcel.transfer]);
     } catch (error) {
-      if ((error as Error)?.name !== "DataCloneError") throw error;
+      if (!isCloneError(error)) throw error;
       if (transfer.length > 0) throw located(error, undefined, "args", owner);
       if (kind === "apply") {
         for (let i = 0; i < payload.length; i++) {
@@ -163,29 +163,31 @@ abstract class Posting {
     }
   }
 
-  /** Tells how a call ended, once what came with the answer has been revived. */
-  protected answer(call: Call, wire: OutcomeWire): void {
-    const { kind } = call.request;
-    const tell = (outcome: Outcome) => this.events.onAnswer(call, outcome);
-    const results = (wire: OutcomeWire) =>
-      wire.ok ? unpack(wire.payload) : wire.before && unpack(wire.before);
-    const finish = (values: ArrayLike<unknown> | undefined) => {
+  /** How a call ended; a promise if a module must be loaded to know it. */
+  protected outcome(
+    { request: { kind } }: Call,
+    wire: OutcomeWire,
+  ): Outcome | Promise<Outcome> {
+    const finish = (values: ArrayLike<unknown> | undefined): Outcome => {
       if (wire.ok) {
-        tell({ ok: true, value: kind === "apply" ? values![0] : values });
-      } else {
-        const error = fromThrownWire(wire.error);
-        tell(
-          values ? { ok: false, error, before: values } : { ok: false, error },
-        );
+        return { ok: true, value: kind === "apply" ? values![0] : values };
       }
+      const { late } = wire;
+      const error = fromThrownWire(wire.error);
+      return values
+        ? { ok: false, error, late, before: values }
+        : { ok: false, error, late };
     };
+    const fail = (error: unknown): Outcome => ({ ok: false, error });
     try {
-      const values = results(wire);
-      if (values instanceof Promise) {
-        values.then(finish, (error) => tell({ ok: false, error }));
-      } else finish(values);
+      const values = wire.ok
+        ? unpack(wire.payload)
+        : wire.before && unpack(wire.before);
+      return values instanceof Promise
+        ? values.then(finish, fail)
+        : finish(values);
     } catch (error) {
-      tell({ ok: false, error });
+      return fail(error);
     }
   }
 }
@@ -413,8 +415,10 @@ export class SharedChannel extends Posting implements Channel {
       any = true;
       const { call } = this.#shift();
       this.#read = end;
-      if (wire) this.answer(call, wire);
-      else this.events.onAnswer(call, { ok: true, value });
+      this.events.onAnswer(
+        call,
+        wire ? this.outcome(call, wire) : { ok: true, value },
+      );
       if (this.#read !== end) break; // a callback has led here again
     }
     if (any) {
@@ -575,6 +579,8 @@ export class PlainChannel extends Posting implements Channel {
   protected onPosted(outcome: OutcomeWire): void {
     const call = this.#call;
     this.#call = undefined;
-    if (call !== undefined) this.answer(call, outcome);
+    if (call !== undefined) {
+      this.events.onAnswer(call, this.outcome(call, outcome));
+    }
   }
 }

@@ -69,6 +69,9 @@ const HOT = 4;
 /** Quick calls that have not begun after this wait behind one that is not. */
 const STUCK_MS = 5;
 
+/** After so many workers that ended before they answered anything, no more are made. */
+const MAX_USELESS = 16;
+
 /** How often a worker that is to be stopped is given time for its answers. */
 const PATIENCE = 50;
 
@@ -84,6 +87,8 @@ interface Worker {
   ready: boolean;
   /** Calls it may still be sent before it is replaced. */
   left: number;
+  /** It has answered a call. */
+  useful: boolean;
   /** What it had claimed when that was last looked at, and since when. */
   claimed: number;
   since: number;
@@ -99,8 +104,12 @@ export class Dispatcher implements Executor {
   /** Threads that were to end, and whether they had a call to run: some may run on. */
   readonly #ended = new Map<Child, boolean>();
   readonly #gone = new Latch<void>();
+  /** Calls whose answers are here, but modules that these need are not. */
+  readonly #reviving = new Set<Call>();
   /** Calls without an answer. */
   #unfinished = 0;
+  /** How many workers in a row have ended before they answered anything. */
+  #useless = 0;
   /** Number of the next worker. */
   #number = 1;
   /** The worker that answers most of the time: the most likely to be awake. */
@@ -149,32 +158,42 @@ export class Dispatcher implements Executor {
   }
 
   giveUp(calls: ReadonlySet<Call>, stop: boolean): void {
+    const given = new Set(calls); // the caller's loses those that are settled
     if (!this.#sending) {
       // In the midst of a call that is being sent or read.
-      return queueMicrotask(() => this.giveUp(calls, stop));
+      return queueMicrotask(() => this.giveUp(given, stop));
     }
-    if (stop) this.#failed += calls.size;
+    if (stop) {
+      this.#failed += given.size;
+      // One whose answer has not been read yet counts as failed, and once.
+      for (const call of given) call.state = CallState.Settled;
+    }
     const drop = (candidates: Call[]): Call[] =>
       candidates.filter((call) => {
-        if (!calls.has(call)) return true;
+        if (!given.has(call)) return true;
         call.state = CallState.Settled;
         this.#finish();
         return false;
       });
-    drop(this.#queue.remove(calls));
-    for (const worker of [...this.#workers]) {
+    drop(this.#queue.remove(given));
+    drop(
+      [...this.#reviving].filter((call) =>
+        given.has(call) && this.#reviving.delete(call)
+      ),
+    );
+    // What has not begun comes back from every worker before any is stopped, as
+    // that sends calls again.
+    const stuck: [Worker, Call][] = [];
+    for (const worker of this.#workers) {
       const { channel } = worker;
-      if (!channel.has(calls)) continue;
-      // What has not begun comes back, and the others' calls go out again.
+      if (!channel.has(given)) continue;
       this.#queue.unshift(drop(this.#takeBack(worker)));
       const begun = channel.begun();
-      if (stop && begun !== undefined && calls.has(begun)) {
-        begun.state = CallState.Settled;
-        this.#stop(worker, begun);
-      }
+      if (stop && begun && given.has(begun)) stuck.push([worker, begun]);
     }
-    // One whose answer has not been read yet counts as failed, and once.
-    if (stop) { for (const call of calls) call.state = CallState.Settled; }
+    for (const [worker, call] of stuck) {
+      if (worker.channel.begun() === call) this.#stop(worker, call);
+    }
     this.#dispatch();
     this.#endIfClosing();
   }
@@ -223,7 +242,7 @@ export class Dispatcher implements Executor {
   /** Sends what can be sent, and lets no worker be idle while calls wait. */
   #dispatch(): void {
     this.#send();
-    this.#balance();
+    if (this.#balance()) this.#consumer?.stir(); // to look again
   }
 
   /** Sends what can be sent. */
@@ -255,13 +274,14 @@ export class Dispatcher implements Executor {
       } finally {
         this.#sending = true;
       }
-      if (!this.#workers.has(worker)) { // it has terminated the pool
+      if (!this.#workers.has(worker)) { // it has ended the pool or this worker
         for (const lost of worker.channel.abandon()) {
-          this.#settle(lost, { ok: false, error: this.#failure?.error });
+          const error = this.#failure?.error ?? stoppedError(lost, worker);
+          this.#settle(lost, { ok: false, error });
         }
         continue;
       }
-      call.state = CallState.Sent;
+      if (call.state !== CallState.Settled) call.state = CallState.Sent;
       worker.left--;
     }
   }
@@ -272,7 +292,9 @@ export class Dispatcher implements Executor {
    * Of a function whose calls are quick, the one that answered last, as long as
    * it gets to the call sooner than another could be woken, and after that no
    * more than there are cores. That a call is not quick after all is seen before
-   * the pool sleeps; see {@linkcode Dispatcher.#balance}.
+   * the pool sleeps; see {@linkcode Dispatcher.#balance}. One that may wait for
+   * others, as it has more than simple values, has a worker of its own if there
+   * is one: this thread may block in wait for it, and see nothing.
    */
   #choose(call: Call): Worker | undefined {
     const hot = this.#hot;
@@ -280,10 +302,10 @@ export class Dispatcher implements Executor {
     if (hot !== undefined && hot.left > 0) {
       const { channel } = hot;
       if (channel.inFlight === 0) return hot;
-      const pace = channel.lastFunction === call.request.fn
+      const pace = channel.lastFunction === call.request.fn && !this.#strict
         ? channel.pace
         : Infinity;
-      if (pace < QUICK_US && !this.#strict && !isAlone(call)) {
+      if (pace < QUICK_US && isSimple(call)) {
         this.#consumer!.stir();
         limit = cores;
         if ((channel.inFlight + 1) * pace < QUICK_US && channel.hasRoom) {
@@ -294,10 +316,11 @@ export class Dispatcher implements Executor {
     let best: Worker | undefined;
     let fewest = Infinity;
     for (const worker of this.#workers) {
+      if (worker.left <= 0) continue;
       if (limit-- === 0) break;
       // One that is not ready comes after one that is.
       const load = worker.channel.inFlight + (worker.ready ? 0 : 0.5);
-      if (load < fewest && worker.left > 0 && worker.channel.hasRoom) {
+      if (load < fewest && worker.channel.hasRoom) {
         best = worker;
         fewest = load;
       }
@@ -306,35 +329,45 @@ export class Dispatcher implements Executor {
   }
 
   /**
-   * Lets an idle worker have what waits behind a call of another, or for one
-   * that is not ready.
+   * Lets idle workers have what waits behind a call of another, or for one that
+   * is not ready.
    *
-   * @returns Whether calls wait that were left where they are, as they seem to
-   * be quick.
+   * @returns Whether to look again soon: calls that wait and seem to be quick
+   * were left, or sent, to one worker.
    */
   #balance(): boolean {
     if (!this.#sending) return false;
-    let idle = false;
-    let fullest: Worker | undefined;
-    let most = 0;
-    for (const worker of this.#workers) {
-      const { inFlight } = worker.channel;
-      if (inFlight === 0 && worker.left > 0 && worker.ready) idle = true;
-      if (inFlight <= most + (worker.ready ? 1 : 0)) continue;
-      const { waiting } = worker.channel;
-      if (waiting > most) {
-        fullest = worker;
-        most = waiting;
+    const left = new Set<Worker>();
+    let again = false;
+    for (;;) {
+      let idle = false;
+      let fullest: Worker | undefined;
+      let most = 0;
+      for (const worker of this.#workers) {
+        const { inFlight } = worker.channel;
+        if (inFlight === 0 && worker.left > 0 && worker.ready) idle = true;
+        if (inFlight <= most + (worker.ready ? 1 : 0)) continue;
+        if (left.has(worker)) continue;
+        const { waiting } = worker.channel;
+        if (waiting > most) {
+          fullest = worker;
+          most = waiting;
+        }
       }
+      if (!idle || fullest === undefined) return again;
+      const hotIsIdle = this.#hot?.channel.inFlight === 0;
+      const leave = !hotIsIdle && this.#isQuick(fullest, most);
+      const calls = leave ? [] : this.#takeBack(fullest);
+      if (leave || (hotIsIdle && calls.length > 0)) again = true;
+      if (calls.length === 0) {
+        left.add(fullest);
+        continue;
+      }
+      this.#queue.unshift(calls);
+      this.#strict = !hotIsIdle;
+      this.#send();
+      this.#strict = false;
     }
-    if (!idle || fullest === undefined) return false;
-    const hotIsIdle = this.#hot?.channel.inFlight === 0;
-    if (!hotIsIdle && this.#isQuick(fullest, most)) return true;
-    this.#queue.unshift(this.#takeBack(fullest));
-    this.#strict = !hotIsIdle;
-    this.#send();
-    this.#strict = false;
-    return false;
   }
 
   /** Whether what waits there is likely to begin at once. */
@@ -366,10 +399,22 @@ export class Dispatcher implements Executor {
     return any;
   }
 
-  #onAnswer(worker: Worker, call: Call, outcome: Outcome): void {
+  #onAnswer(
+    worker: Worker,
+    call: Call,
+    outcome: Outcome | Promise<Outcome>,
+  ): void {
+    if (outcome instanceof Promise) {
+      this.#reviving.add(call);
+      outcome.then((outcome) => {
+        if (this.#reviving.delete(call)) this.#settle(call, outcome);
+      });
+    } else this.#settle(call, outcome); // may call the user, who may end it all
+    if (!this.#workers.has(worker)) return;
     this.#warm(worker);
     worker.ready = true; // whatever overtook the message that says so
-    this.#settle(call, outcome);
+    worker.useful = true;
+    this.#useless = 0;
     if (worker.left === 0 && worker.channel.inFlight === 0) {
       this.#end(worker);
       this.#renew();
@@ -417,7 +462,7 @@ export class Dispatcher implements Executor {
     const { initializer, name, permissions, maxTasksPerChild, workerUrl } =
       this.#options;
     const events = {
-      onAnswer: (call: Call, outcome: Outcome) =>
+      onAnswer: (call: Call, outcome: Outcome | Promise<Outcome>) =>
         this.#onAnswer(worker, call, outcome),
       onReady: () => {
         worker.ready = true;
@@ -435,6 +480,7 @@ export class Dispatcher implements Executor {
       channel,
       ready: false,
       left: maxTasksPerChild,
+      useful: false,
       claimed: -1,
       since: 0,
     };
@@ -480,12 +526,16 @@ export class Dispatcher implements Executor {
         code,
         cause === undefined ? {} : { cause },
       );
-    if (!worker.ready && worker.channel.begun() === undefined) {
+    const isIdle = worker.channel.begun() === undefined;
+    if (
+      isIdle &&
+      (!worker.ready || (!worker.useful && ++this.#useless > MAX_USELESS))
+    ) {
       // Another one would fare no better.
       return this.#break(
         new WorkerExitError(
           `Cannot start worker "${worker.name}" as it ended with exit code ` +
-            `${code} before it was ready` +
+            `${code} before it was ${worker.ready ? "of use" : "ready"}` +
             (cause instanceof Error ? `: ${cause.message}` : ""),
           code,
           cause === undefined ? {} : { cause },
@@ -566,19 +616,8 @@ export class Dispatcher implements Executor {
     this.#ended.set(worker.child, worker.channel.begun() !== undefined);
     worker.child.terminate();
     for (const call of worker.channel.abandon()) {
-      this.#settle(call, {
-        ok: false,
-        error: new WorkerExitError(
-          `Cannot finish ${nameOf(call.request.fn)} as its worker ` +
-            `"${worker.name}" was stopped` +
-            (cause === undefined
-              ? ""
-              : `: a task in it has changed what the worker relies on, or its ` +
-                `memory (${(cause as Error).message})`),
-          -15,
-          cause === undefined ? {} : { cause },
-        ),
-      });
+      const error = stoppedError(call, worker, cause);
+      this.#settle(call, { ok: false, error });
     }
     this.#openIfGone();
   }
@@ -595,10 +634,41 @@ export class Dispatcher implements Executor {
   }
 
   #rejectAll(error: unknown): void {
-    const calls = this.#queue.clear();
+    const calls = [...this.#queue.clear(), ...this.#reviving];
+    this.#reviving.clear();
     for (const worker of this.#workers) calls.push(...worker.channel.abandon());
     for (const call of calls) this.#settle(call, { ok: false, error });
   }
+}
+
+function stoppedError(
+  call: Call,
+  worker: Worker,
+  cause?: unknown,
+): WorkerExitError {
+  return new WorkerExitError(
+    `Cannot finish ${nameOf(call.request.fn)} as its worker ` +
+      `"${worker.name}" was stopped` +
+      (cause === undefined
+        ? ""
+        : `: a task in it has changed what the worker relies on, or its ` +
+          `memory (${(cause as Error).message})`),
+    -15,
+    cause === undefined ? {} : { cause },
+  );
+}
+
+/** How many values of a call are looked at. */
+const FEW_VALUES = 16;
+
+/** Whether a call is given a few simple values and nothing else. */
+function isSimple({ request: { payload, transfer } }: Call): boolean {
+  if (transfer !== undefined || payload.length > FEW_VALUES) return false;
+  for (let i = 0; i < payload.length; i++) {
+    const value = payload[i];
+    if (typeof value === "object" && value !== null) return false;
+  }
+  return true;
 }
 
 /** Whether a call must be the only one of its worker. */

@@ -13,7 +13,15 @@ import {
   type Items,
   knownLength,
 } from "./chunks.ts";
-import { callBack, type Limits, reachedAtOnce, watchLimits } from "./limits.ts";
+import {
+  callBack,
+  deadlineOf,
+  type Limits,
+  reachedAtOnce,
+  watchLimits,
+} from "./limits.ts";
+import { timeoutError } from "./check.ts";
+import { hold, release } from "./runtime.ts";
 
 /** What is to be mapped, and how. */
 export interface MapRequest {
@@ -51,9 +59,7 @@ export function mapAll(
     let done = 0;
     let reading = true;
     let over = false;
-    const deadline = limits.timeout === Infinity
-      ? undefined
-      : Date.now() + limits.timeout;
+    const deadline = deadlineOf(limits);
 
     const end = (error?: { error: unknown }, stop = false) => {
       if (over) return;
@@ -76,7 +82,13 @@ export function mapAll(
         (outcome: Outcome) => {
           open.delete(call);
           if (over) return;
-          if (!outcome.ok) return end({ error: outcome.error });
+          if (!outcome.ok) {
+            return end({
+              error: outcome.late
+                ? timeoutError(action(), limits.timeout)
+                : outcome.error,
+            });
+          }
           results[at] = outcome.value as ArrayLike<unknown>;
           done += payload.length;
           callBack(request.onProgress, { done, total });
@@ -92,9 +104,16 @@ export function mapAll(
     };
 
     let stopReading = () => {};
-    const readSlowly = async (items: Items, size: number) => {
-      const input = new Input(items);
-      const allRead = read((error) => end({ error }));
+    const readSlowly = async (input: Input, size: number) => {
+      const unregister = read((error) => end({ error }));
+      let held = true;
+      const allRead = () => {
+        if (!held) return;
+        held = false;
+        unregister();
+        release();
+      };
+      hold(); // a source that is waited for may hold nothing
       stopReading = () => {
         allRead();
         input.close();
@@ -117,11 +136,14 @@ export function mapAll(
     try {
       total = knownLength(items);
       if (Symbol.asyncIterator in items) {
-        return void readSlowly(items, request.chunkSize ?? 1);
+        return void readSlowly(new Input(items), request.chunkSize ?? 1);
       }
       const all = Array.isArray(items) ? items : [...items];
       const size = request.chunkSize ?? chunkSizeFor(all.length, processes);
-      if (all.some(isThenable)) return void readSlowly(all, size);
+      const promises = all.filter(isThenable);
+      // Of several that reject the first is told of, as by Promise.all().
+      for (const it of promises) Promise.resolve(it).catch(() => {});
+      if (promises.length > 0) return void readSlowly(new Input(all), size);
       for (let at = 0; at < all.length && !over; at += size) {
         submit(all.slice(at, at + size));
       }

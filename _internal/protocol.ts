@@ -178,4 +178,10 @@ export type FromServer =
 /** How a call ended, as a message. */
 export type OutcomeWire =
   | { ok: true; payload: PayloadWire }
-  | { ok: false; error: ThrownWire; before: PayloadWire | undefined };
+  | {
+    ok: false;
+    error: ThrownWire;
+    before: PayloadWire | undefined;
+    /** The worker has seen the deadline pass. */
+    late: boolean;
+  };

@@ -14,7 +14,9 @@ import {
   knownLength,
   readAhead,
 } from "./chunks.ts";
-import { callBack, type Limits, watchLimits } from "./limits.ts";
+import { callBack, deadlineOf, type Limits, watchLimits } from "./limits.ts";
+import { realm } from "./realm.ts";
+import { hold, release } from "./runtime.ts";
 import { timeoutError } from "./check.ts";
 
 /** What is to be streamed, and how. */
@@ -40,6 +42,8 @@ interface Taker {
   resolve(result: IteratorResult<unknown, undefined>): void;
   reject(error: unknown): void;
   unwatch(): void;
+  /** When its worker is to give up. */
+  readonly deadline: number | undefined;
 }
 
 const DONE: IteratorReturnResult<undefined> = { done: true, value: undefined };
@@ -94,6 +98,7 @@ export class Stream implements AsyncIterableIterator<unknown> {
     this.#host = host;
     this.#request = request;
     this.#ahead = readAhead(request.chunkSize, host.processes);
+    realm.unsendable.set(this, "an iterator");
   }
 
   [Symbol.asyncIterator](): this {
@@ -124,20 +129,22 @@ export class Stream implements AsyncIterableIterator<unknown> {
         this.#owed = undefined;
         return owed ? reject(owed.error) : resolve(DONE);
       }
-      const taker: Taker = { resolve, reject, unwatch: () => {} };
+      const deadline = deadlineOf(limits);
+      const taker: Taker = { resolve, reject, unwatch: () => {}, deadline };
       this.#takers.push(taker);
       this.#step();
       if (!this.#takers.includes(taker)) return;
-      const action = () => `get the next result of ${nameOf(this.#request.fn)}`;
-      if (limits.timeout === 0) {
-        this.#fail(timeoutError(action(), 0), true);
-      } else if (limits.timeout !== Infinity) {
-        taker.unwatch = watchLimits(
-          { timeout: limits.timeout, signal: undefined },
-          action,
-          (error) => this.#fail(error, true),
-        );
-      }
+      if (limits.timeout === 0) return this.#timeOut();
+      hold();
+      const unwatch = watchLimits(
+        { timeout: limits.timeout, signal: undefined },
+        this.#action,
+        (error) => this.#fail(error, true),
+      );
+      taker.unwatch = () => {
+        unwatch();
+        release();
+      };
     });
   }
 
@@ -243,25 +250,40 @@ export class Stream implements AsyncIterableIterator<unknown> {
     this.#chunk = [];
     const index = this.#submitted++;
     this.#running.add(index);
-    this.#run(payload, (outcome) => {
+    // A worker is given the time of who waits for this chunk, and no other.
+    const isNext = this.#request.ordered
+      ? index === this.#nextOutcome
+      : this.#running.size === 1;
+    const deadline = isNext ? this.#takers[0]?.deadline : undefined;
+    this.#run(payload, deadline, (outcome) => {
       if (outcome.ok || !outcome.unsent) return this.#keep(index, outcome);
       // The items before the one that could not be sent come first.
       const { error } = outcome;
-      this.#run(payload.slice(0, outcome.unsent), (outcome) =>
-        this.#keep(
-          index,
-          outcome.ok ? { ok: false, error, before: outcome.value } : outcome,
-        ));
+      this.#run(
+        payload.slice(0, outcome.unsent),
+        deadline,
+        (outcome) =>
+          this.#keep(
+            index,
+            outcome.ok ? { ok: false, error, before: outcome.value } : outcome,
+          ),
+      );
     });
   }
 
-  #run(payload: unknown[], then: (outcome: StreamOutcome) => void): void {
+  #run(
+    payload: unknown[],
+    deadline: number | undefined,
+    then: (outcome: StreamOutcome) => void,
+  ): void {
     const { fn, transferResult } = this.#request;
     const call = new Call(
-      { kind: "map", fn, payload, transferResult },
+      { kind: "map", fn, payload, deadline, transferResult },
       (outcome) => {
         this.#open.delete(call);
-        if (this.#state === "running") then(outcome as StreamOutcome);
+        if (this.#state !== "running") return;
+        if (!outcome.ok && outcome.late) this.#timeOut();
+        else then(outcome as StreamOutcome);
       },
     );
     this.#open.add(call);
@@ -326,6 +348,13 @@ export class Stream implements AsyncIterableIterator<unknown> {
     }
   }
 
+  readonly #action = () => `get the next result of ${nameOf(this.#request.fn)}`;
+
+  #timeOut(): void {
+    const { timeout } = this.#request.limits;
+    this.#fail(timeoutError(this.#action(), timeout), true);
+  }
+
   /** Ends with an error for the first who waits. */
   #fail(error: unknown, stop: boolean): void {
     if (this.#state !== "running") return;
@@ -340,8 +369,9 @@ export class Stream implements AsyncIterableIterator<unknown> {
   }
 
   #drop(stop: boolean): void {
-    if (this.#open.size > 0) this.#host.executor.giveUp(this.#open, stop);
+    const open = new Set(this.#open);
     this.#open.clear();
+    if (open.size > 0) this.#host.executor.giveUp(open, stop);
   }
 
   #end(stop: boolean): void {

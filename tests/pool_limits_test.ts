@@ -31,11 +31,15 @@ const beginAndWait = (cells: Int32Array) => {
   Atomics.add(cells, 0, 1);
   return new Promise<never>(() => {});
 };
-/** Says that it has begun, and never lets go of its thread. */
-const beginAndSpin = (cells: Int32Array): never => {
+/**
+ * Says that it has begun, and holds its thread till it is released: an
+ * abandoned thread would be in the way of every test that comes after.
+ */
+const beginAndSpin = (cells: Int32Array) => {
   Atomics.add(cells, 0, 1);
-  for (;;);
+  while (Atomics.load(cells, 1) === 0);
 };
+const release = (cells: Int32Array) => void Atomics.store(cells, 1, 1);
 
 async function assertTimesOut(
   call: () => PromiseLike<unknown>,
@@ -189,6 +193,60 @@ for (const Pool of POOLS) {
     assertEquals(await pool.apply(double, [1]), 2);
   });
 
+  test(`${name} sees a signal that aborts in the turn of the call`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(1);
+    for (let i = 0; i < 100; i++) {
+      await pool.apply(double, [1]); // the worker is awake, and quick
+      const controller = new AbortController();
+      const calls = submissions(pool, { signal: controller.signal });
+      const quick = pool.apply(double, [1], { signal: controller.signal });
+      controller.abort("in time");
+      for (const call of [quick, ...calls]) {
+        const reason = await call.then(() => "resolved", (reason) => reason);
+        assertEquals(reason, "in time");
+      }
+      if (i > 2 && pool instanceof ProcessPool) break; // it replaced its worker
+    }
+    for (let i = 0; i < 100; i++) {
+      const controller = new AbortController();
+      const { signal } = controller;
+      const call = pool.apply(double, [1], { signal });
+      const next = pool.imap(double, [1], { signal }).next();
+      controller.abort("in time");
+      for (const it of [call, next]) {
+        assertEquals(await it.then(() => "resolved", (it) => it), "in time");
+      }
+      const none = pool.imap(double, [1], { timeout: 0 }).next();
+      assertEquals(await outcomes([none]), ["TimeoutError"]);
+    }
+  });
+
+  test(`${name} sees an answer in time although its thread was busy`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(1);
+    await pool.apply(double, [1]);
+    const soon = (n: number) =>
+      new Promise<number>((resolve) => setTimeout(resolve, 20, n));
+    const calls = [
+      pool.apply(double, [1], { timeout: 200 }),
+      pool.map(double, [1, 2], { timeout: 200 }),
+      pool.applyAsync(double, [3]).get({ timeout: 200 }),
+      pool.imap(double, [4], { timeout: 200 }).next().then((it) => it.value),
+      ...(pool instanceof ProcessPool
+        ? [pool.apply(soon, [5], { timeout: 200 })]
+        : []),
+    ];
+    if (pool instanceof ThreadPool) await Promise.resolve();
+    const until = Date.now() + 500;
+    while (Date.now() < until);
+    const [one, two, three, four, five] = await outcomes(calls);
+    assertEquals([one, two, three, four], [2, [2, 4], 6, 8]);
+    assert(five === undefined || five === 5, String(five));
+  });
+
   test(`${name} drops what was queued when it is aborted`, {
     timeout,
   }, async () => {
@@ -260,12 +318,18 @@ test("ProcessPool ends a loop by its timeout, and the worker is back", {
   await using pool = new ProcessPool(2);
   await pool.map(double, [1, 2]);
   for (let i = 0; i < 3; i++) {
-    const cells = sharedCells();
+    const cells = sharedCells(2);
     const others = Array.from({ length: 20 }, () => pool.apply(double, [2]));
     const limits = { timeout: 80 };
     await assertTimesOut(() => pool.apply(beginAndSpin, [cells], limits), 80);
     assertEquals(await Promise.all(others), others.map(() => 4));
     await assertTimesOut(() => pool.map(spin, [1], { timeout: 50 }), 50);
+    for (const method of ["imap", "imapUnordered"] as const) {
+      await assertTimesOut(
+        () => pool[method](spin, [1], { timeout: 50 }).next(),
+        50,
+      );
+    }
     await assertTimesOut(
       () =>
         pool.apply(
@@ -292,30 +356,32 @@ test("ProcessPool ends a loop by its timeout, and the worker is back", {
   }
   assertEquals(pool.stats().abandoned, 0);
   if (abandonsBusyThreads) assertEquals(pool.stats().respawned, 0);
-  assertEquals(pool.stats().failed, 9);
+  assertEquals(pool.stats().failed, 15);
 });
 
 test("ProcessPool stops what a call goes on with after an await", {
   timeout,
 }, async () => {
   await using pool = new ProcessPool(1);
+  const cells = sharedCells(2);
   const call = pool.apply(
-    async () => {
+    async (cells: Int32Array) => {
       await new Promise((resolve) => setTimeout(resolve, 20));
-      for (;;);
+      while (Atomics.load(cells, 1) === 0);
     },
-    [],
+    [cells],
     { timeout: 120 },
   );
   await assertTimesOut(() => call, 120);
   assertEquals(await pool.apply(double, [1]), 2);
+  release(cells);
 });
 
 test("ProcessPool abandons a loop that a signal stops, where it must", {
   timeout,
 }, async () => {
   const pool = new ProcessPool(1);
-  const cells = sharedCells();
+  const cells = sharedCells(2);
   const controller = new AbortController();
   const { signal } = controller;
   const call = outcomes([pool.apply(beginAndSpin, [cells], { signal })]);
@@ -333,6 +399,7 @@ test("ProcessPool abandons a loop that a signal stops, where it must", {
   assertEquals(await loop, ["PoolClosedError"]);
   await pool.join();
   assertEquals(pool.stats().abandoned, 2 * abandoned);
+  release(cells);
 });
 
 test("ThreadPool keeps the place of a call that timed out", {

@@ -191,6 +191,43 @@ for (const Pool of POOLS) {
     assertEquals(await pool.apply(double, [1]), 2);
   });
 
+  test(`${name}.map() lets no promise of its input be unhandled`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(1);
+    const gate = Promise.withResolvers<number>();
+    const mapping = pool.map(double, [
+      gate.promise,
+      Promise.reject(new Error("the second")),
+      Promise.reject(new Error("the third")),
+    ]);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    gate.resolve(1);
+    await assertRejects(() => mapping, Error, "the second");
+  });
+
+  test(`${name}.map() rejects when its input has no iterator to give`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(1);
+    const fail = () => {
+      throw new Error("no iterator");
+    };
+    for (
+      const input of [{ [Symbol.iterator]: fail }, {
+        [Symbol.asyncIterator]: fail,
+      }]
+    ) {
+      const calls = [
+        pool.map(double, input as Iterable<number>),
+        pool.imap(double, input as Iterable<number>).next(),
+      ];
+      for (const call of calls) {
+        await assertRejects(() => call, Error, "no iterator");
+      }
+    }
+  });
+
   test(`${name}.map() rejects with the first error and begins no more`, {
     timeout,
   }, async () => {

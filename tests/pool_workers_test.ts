@@ -1,8 +1,21 @@
 // Workers that die, are replaced, and run an initializer.
 
 import { test } from "node:test";
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { ProcessPool, ThreadPool, WorkerExitError } from "../mod.ts";
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStrictEquals,
+  assertThrows,
+} from "@std/assert";
+import {
+  Barrier,
+  Event,
+  ProcessPool,
+  task,
+  ThreadPool,
+  WorkerExitError,
+} from "../mod.ts";
 import {
   abandonsBusyThreads,
   drained,
@@ -12,8 +25,10 @@ import {
   sharedCells,
   until,
 } from "./_pools.ts";
+import { knowsClasses, useInside } from "./testdata/pool_tasks.ts";
 
 const timeout = 30_000;
+const poolTasks = new URL("./testdata/pool_tasks.ts", import.meta.url);
 
 // deno-lint-ignore no-explicit-any
 type Any = any;
@@ -111,16 +126,23 @@ test("ProcessPool replaces a worker that dies while it is idle", {
   assertEquals(pool.stats().failed, 0);
 });
 
-/** Works until a time, and tells when it did. */
+/** Works until a time or till all is over, and tells when it did. */
 const workUntil = (end: number): [number, number] => {
+  const over: Int32Array = (globalThis as Any).over;
   const began = Date.now();
-  while (Date.now() < end);
+  while (Date.now() < end && Atomics.load(over, 0) === 0);
   return [began, Date.now()];
 };
 
 /** A pool that knows `workUntil` for a quick function. */
-async function poolOfQuickCalls(processes: number): Promise<ProcessPool> {
-  const pool = new ProcessPool(processes);
+async function poolOfQuickCalls(
+  processes: number,
+  over = sharedCells(),
+): Promise<ProcessPool> {
+  const pool = new ProcessPool(processes, {
+    initializer: (over: Int32Array) => void ((globalThis as Any).over = over),
+    initargs: [over],
+  });
   for (let i = 0; i < 20; i++) {
     await Promise.all(Array.from(
       { length: 100 },
@@ -324,6 +346,13 @@ test("ProcessPool refuses what it cannot send to the initializer", {
     "initargs[0]",
   );
   assertEquals(clash.name, "DataCloneError");
+  const platform = assertThrows(
+    () =>
+      new ProcessPool(1, { initializer, initargs: [[new ReadableStream()]] }),
+    DOMException as Any,
+    'initargs[0][0] of function "initializer"',
+  );
+  assertEquals(platform.name, "DataCloneError");
   assertThrows(
     () => new ProcessPool(1, { initializer: initializer.bind(null) }),
     TypeError,
@@ -398,4 +427,220 @@ test("ProcessPool takes back a call that had not begun", {
   assertEquals(await outcomes(kept), [0, 1]);
   await reached(cells, 1, 2);
   assertEquals([...cells], [0, 2]);
+});
+
+test("ProcessPool runs no call of a map that was given up", {
+  timeout: 60_000,
+}, async () => {
+  const over = sharedCells();
+  const pool = await poolOfQuickCalls(4, over);
+  const endless = Array(120).fill(Infinity);
+  for (let round = 0; round < 3; round++) {
+    const controller = new AbortController();
+    const { signal } = controller;
+    const mapping = pool.map(workUntil, endless, { chunkSize: 1, signal });
+    await until(() => pool.stats().busy > 0);
+    controller.abort(new Error("given up"));
+    await assertRejects(() => mapping, Error, "given up");
+    await until(() => pool.stats().busy === 0);
+    assertEquals(pool.stats().queued, 0);
+    assertEquals(await pool.map(double, [1, 2]), [2, 4]);
+  }
+  pool.terminate();
+  Atomics.store(over, 0, 1);
+});
+
+test("ProcessPool drops a stream that ends while its items are sent", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(2);
+  const controller = new AbortController();
+  const items = [{ n: 0 }, { n: 0 }, { n: 1 }, {
+    get n() {
+      controller.abort(new Error("by a getter"));
+      return 1;
+    },
+  }];
+  const hang = ({ n }: { n: number }) => n || new Promise<number>(() => {});
+  const stream = pool.imap(hang, items, { signal: controller.signal });
+  await assertRejects(() => stream.next(), Error, "by a getter");
+  await until(() => pool.stats().busy === 0);
+  assertEquals(pool.stats().queued, 0);
+  assertEquals(await pool.apply(double, [1]), 2);
+});
+
+test("ProcessPool has no more workers than it was made with", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1, { maxTasksPerChild: 2 });
+  const hang = (n: number) => n === 0 ? n : new Promise<number>(() => {});
+  const run = (cells: Int32Array) => {
+    const running = Atomics.add(cells, 0, 1) + 1;
+    if (running > cells[1]!) cells[1] = running;
+    return new Promise<void>((resolve) =>
+      setTimeout(() => {
+        Atomics.sub(cells, 0, 1);
+        resolve();
+      }, 20)
+    );
+  };
+  // Given up by a callback, when the worker's last call has just begun.
+  for (let i = 0; i < 3; i++) {
+    const controller = new AbortController();
+    await pool.map(hang, [0, 1], {
+      chunkSize: 1,
+      signal: controller.signal,
+      onProgress: () => controller.abort("enough"),
+    }).catch(() => {});
+    const cells = sharedCells(2);
+    await Promise.all(
+      Array.from({ length: 6 }, () => pool.apply(run, [cells])),
+    );
+    assertEquals(cells[1], 1);
+  }
+});
+
+test(
+  "ProcessPool counts each call once in its stats",
+  { timeout },
+  async () => {
+    await using pool = new ProcessPool(2);
+    const controller = new AbortController();
+    const hang = (n: number) => n < 6 ? n : new Promise<number>(() => {});
+    await pool.map(hang, [0, 1, 2, 3, 4, 5, 6, 7], {
+      chunkSize: 1,
+      signal: controller.signal,
+      onProgress: () => controller.abort("enough"),
+    }).catch(() => {});
+    const { completed, failed } = pool.stats();
+    assertEquals(completed + failed, 8);
+  },
+);
+
+test("ProcessPool lets a worker's timers have their turn between async calls", {
+  timeout,
+}, async () => {
+  const cells = sharedCells();
+  await using pool = new ProcessPool(1, {
+    initializer: (cells: Int32Array) => {
+      setInterval(() => Atomics.add(cells, 0, 1), 5);
+    },
+    initargs: [cells],
+  });
+  const work = async (milliseconds: number): Promise<void> => {
+    const end = Date.now() + milliseconds;
+    while (Date.now() < end);
+    await Promise.resolve();
+  };
+  await Promise.all(Array.from({ length: 200 }, () => pool.apply(work, [2])));
+  assert(cells[0]! >= 10, `${cells[0]} turns`);
+});
+
+test("ProcessPool runs calls although an answer waits for a module", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(2);
+  // Its answer names a task of a module that takes its time to load here.
+  const slow = `data:text/javascript,
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    export const one = () => 1;`;
+  const give = task(poolTasks, "taskOf") as (url: string) => Promise<() => 1>;
+  const answer = pool.apply(give, [slow]);
+  await until(() => pool.stats().busy === 0 && pool.stats().queued === 0);
+  assertEquals(await pool.map(double, [1, 2, 3, 4], { chunkSize: 1 }), [
+    2,
+    4,
+    6,
+    8,
+  ]);
+  assertEquals(typeof await answer, "function");
+  const last = pool.apply(give, [slow + "//"]);
+  await until(() => pool.stats().busy === 0 && pool.stats().queued === 0);
+  pool.terminate();
+  assertEquals(await outcomes([last]), ["PoolClosedError"]);
+});
+
+test("ProcessPool gives tasks what is of the classes that they know", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const [event, barrier] = [new Event(), new Barrier(2)];
+  barrier.abort();
+  const knows = [true, true, true];
+  // Also in the first call, when the module has yet to be loaded.
+  assertEquals(await pool.apply(knowsClasses, [event, barrier]), knows);
+  assertEquals(await pool.apply(knowsClasses, [event, barrier]), knows);
+});
+
+test("ProcessPool takes a task that it was sent, and sends it on", {
+  timeout,
+}, async () => {
+  const url = `data:text/javascript,
+    const base = 10;
+    export const addBase = (n) => base + n;`;
+  type Add = (n: number) => number;
+  const add = task<Add>(url, "addBase");
+  assertStrictEquals(task<Add>(url, "addBase"), add);
+  await using pool = new ProcessPool(1);
+  assertStrictEquals(await pool.apply((add: Add) => add, [add]), add);
+  assertEquals(await pool.apply(useInside, [add, 5]), [15, 15]);
+});
+
+test("ProcessPool begins no chunk of a map after one that failed", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const fail = (n: number) => {
+    const scope = globalThis as Any;
+    scope.begun = (scope.begun ?? 0) + 1;
+    if (n === 0) throw new Error("the first");
+    return n;
+  };
+  const begun = () => (globalThis as Any).begun;
+  const items = Array.from({ length: 1000 }, (_, n) => n);
+  for (const chunkSize of [1, 7]) {
+    const before = await pool.apply(begun) ?? 0;
+    await assertRejects(() => pool.map(fail, items, { chunkSize }), Error);
+    assertEquals(await pool.apply(begun), before + 1);
+  }
+});
+
+test("ProcessPool runs what may wait for each other side by side", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(2);
+  const meet = (barrier: Barrier | null) => barrier ? barrier.waitSync() : -1;
+  // Both workers are there, and the function is known to be quick.
+  const both = new Barrier(2);
+  await pool.map(meet, [both, both], { chunkSize: 1 });
+  for (let i = 0; i < 20; i++) {
+    await Promise.all(Array(20).fill(0).map(() => pool.apply(meet, [null])));
+  }
+  // This thread sees nothing while it blocks.
+  const barrier = new Barrier(3);
+  const calls = [1, 2].map(() => pool.apply(meet, [barrier]));
+  const index = barrier.waitSync({ timeout: 10_000 });
+  assertEquals([index, ...await Promise.all(calls)].sort(), [0, 1, 2]);
+});
+
+test("ProcessPool does not replace for ever a worker that is of no use", {
+  timeout: 60_000,
+}, async () => {
+  const ends = sharedCells();
+  const pool = new ProcessPool(1, {
+    // What it leaves behind ends the worker when it is ready.
+    initializer: (ends: Int32Array) => {
+      setTimeout(() => {
+        Atomics.add(ends, 0, 1);
+        self.close();
+      }, 1);
+    },
+    initargs: [ends],
+  });
+  await reached(ends, 0, 17);
+  const call = () => pool.apply(() => 1);
+  await assertRejects(call, WorkerExitError, "before it was of use");
+  assertEquals(ends[0], 17);
+  pool.terminate();
+  await pool.join();
 });

@@ -40,7 +40,12 @@ import {
   stopsBusyThreads,
   timers,
 } from "../runtime.ts";
-import { announce, Consumer, leaveIfTerminated } from "../wait.ts";
+import {
+  announce,
+  Consumer,
+  isTurnOverdue,
+  leaveIfTerminated,
+} from "../wait.ts";
 import { Pace } from "./pace.ts";
 import { endThread, report } from "./report.ts";
 
@@ -50,7 +55,9 @@ const { now } = Date;
 interface Task {
   kind: CallKind;
   fn: number;
-  payload: ArrayLike<unknown> | Promise<ArrayLike<unknown>>;
+  /** Arguments or items, as they came in a frame or in a message. */
+  values: ArrayLike<unknown>;
+  wire: PayloadWire | undefined;
   deadline: number;
   transferResult: boolean;
 }
@@ -81,28 +88,34 @@ class Runner {
   }
 
   run(task: Task): Outcome | Promise<Outcome> {
-    let fn: AnyFunction | Promise<AnyFunction> | undefined =
-      this.#revived[task.fn];
     try {
-      fn ??= reviveCallable(this.#functions[task.fn]!);
+      const fn = this.#revived[task.fn] ??
+        reviveCallable(this.#functions[task.fn]!);
+      if (typeof fn === "function") return this.#begin(task, fn);
+      return afterwards<AnyFunction, Outcome | Promise<Outcome>>(
+        fn,
+        (fn) => this.#begin(task, fn),
+        failed,
+      );
     } catch (error) {
-      return { ok: false, error };
+      return failed(error);
     }
-    if (typeof fn === "function" && !(task.payload instanceof Promise)) {
-      this.#revived[task.fn] = fn;
-      return this.#call(task, fn, task.payload);
+  }
+
+  /** Its module has been loaded, which comes before what its arguments hold. */
+  #begin(task: Task, fn: AnyFunction): Outcome | Promise<Outcome> {
+    this.#revived[task.fn] = fn;
+    try {
+      const payload = task.wire === undefined ? task.values : unpack(task.wire);
+      if (!(payload instanceof Promise)) return this.#call(task, fn, payload);
+      return afterwards<ArrayLike<unknown>, Outcome | Promise<Outcome>>(
+        payload,
+        (payload) => this.#call(task, fn, payload),
+        failed,
+      );
+    } catch (error) {
+      return failed(error);
     }
-    return afterwards<
-      [AnyFunction, ArrayLike<unknown>],
-      Outcome | Promise<Outcome>
-    >(
-      Promise.all([fn, task.payload]),
-      ([fn, payload]) => {
-        this.#revived[task.fn] = fn;
-        return this.#call(task, fn, payload);
-      },
-      (error) => ({ ok: false, error }),
-    );
   }
 
   #call(
@@ -126,7 +139,7 @@ class Runner {
 
   /** Answers by a message. */
   answer(task: Task, outcome: Outcome): void {
-    if (!outcome.ok) return this.#fail(outcome.error, outcome.before, task);
+    if (!outcome.ok) return this.#fail(outcome, task);
     const results = task.kind === "apply"
       ? [outcome.value]
       : outcome.value as unknown[];
@@ -143,19 +156,19 @@ class Runner {
       this.post(message, [...new Set(transfer)]);
     } catch (error) {
       const found = blame(error, results, "result", owner);
-      this.#fail(found.error, results.slice(0, found.index), task);
+      const before = results.slice(0, found.index);
+      this.#fail({ error: found.error, before }, task);
     }
   }
 
   #fail(
-    error: unknown,
-    before: ArrayLike<unknown> | undefined,
+    { error, before, late = false }: Omit<Outcome & { ok: false }, "ok">,
     task: Task,
   ): void {
     const send = (before: PayloadWire | undefined) =>
       this.post({
         kind: "answer",
-        outcome: { ok: false, error: toThrownWire(error), before },
+        outcome: { ok: false, error: toThrownWire(error), before, late },
       });
     if (task.kind === "apply" || !before?.length) return send(undefined);
     const results = before as unknown[];
@@ -165,7 +178,8 @@ class Runner {
     } catch (reason) {
       // A result before the failed one cannot be sent: that came first.
       const { index, error } = blame(reason, results, "result", owner);
-      this.#fail(error, results.slice(0, Math.max(0, index)), task);
+      const before = results.slice(0, Math.max(0, index));
+      this.#fail({ error, before }, task);
     }
   }
 
@@ -175,9 +189,14 @@ class Runner {
   }
 }
 
-/** Nobody reads it: who set the time has seen it run out. */
+function failed(error: unknown): Outcome {
+  return { ok: false, error };
+}
+
+/** Who set the time knows it better, and says so in an error of its own. */
 function tooLate(fn: AnyFunction, left: number): Outcome {
-  return { ok: false, error: timeoutError(`run ${nameOf(fn)}`, left) };
+  const error = timeoutError(`run ${nameOf(fn)}`, left);
+  return { ok: false, error, late: true };
 }
 
 /**
@@ -237,15 +256,8 @@ class SlowLane implements Lane {
     }
     if (message.kind !== "call") return;
     if (!this.#ready) return void this.#early.push(message);
-    const { call: kind, fn, deadline, transferResult } = message;
-    let task: Task;
-    try {
-      const payload = unpack(message.payload);
-      task = { kind, fn, payload, deadline, transferResult };
-    } catch (error) {
-      task = { kind, fn, payload: [], deadline, transferResult };
-      return this.#runner.answer(task, { ok: false, error });
-    }
+    const { call: kind, fn, payload: wire, deadline, transferResult } = message;
+    const task = { kind, fn, values: NONE, wire, deadline, transferResult };
     this.#runner.answer(task, await this.#runner.run(task));
   }
 }
@@ -338,9 +350,7 @@ class FastLane implements Lane {
     } while (time <= TURN_MS && this.#claim());
     this.#pace.end(time > 0);
     if (time > TURN_MS && unclaimed(this.#cells, LaneCell.Claim) > 0) {
-      // Others' timers and messages have their turn.
-      this.#held = true;
-      nextTurn(() => this.#go());
+      this.#goNextTurn();
     }
     return true;
   }
@@ -365,7 +375,8 @@ class FastLane implements Lane {
     const task: Task = {
       kind,
       fn,
-      payload: NONE,
+      values: NONE,
+      wire: undefined,
       deadline: ring.numbers[(at >> 3) + 2]!,
       transferResult: (flags & CallFrame.TransferResult) !== 0,
     };
@@ -378,11 +389,7 @@ class FastLane implements Lane {
           for (const number in this.#payloads) {
             if (Number(number) <= count) delete this.#payloads[number];
           }
-          try {
-            task.payload = unpack(payload);
-          } catch (error) {
-            return this.#answer(task, { ok: false, error });
-          }
+          task.wire = payload;
           this.#run(task);
         },
       );
@@ -391,8 +398,8 @@ class FastLane implements Lane {
     if (count !== CallFrame.Whole) {
       const args = new Array(count);
       for (let i = 0; i < count; i++) args[i] = readValue(ring, cursor, end);
-      task.payload = args;
-    } else task.payload = readValue(ring, cursor, end) as unknown[];
+      task.values = args;
+    } else task.values = readValue(ring, cursor, end) as unknown[];
     if (this.#runner.isDefined(fn)) this.#run(task);
     else this.#when(() => this.#runner.isDefined(fn), () => this.#run(task));
   }
@@ -439,15 +446,25 @@ class FastLane implements Lane {
     afterwards(outcome, (outcome) => {
       this.#held = false;
       this.#answer(task, outcome);
-      if (!this.#held) this.#go();
+      if (this.#held) return;
+      if (isTurnOverdue()) this.#goNextTurn();
+      else this.#go();
     });
+  }
+
+  /** Lets others' timers and messages have their turn. */
+  #goNextTurn(): void {
+    this.#held = true;
+    nextTurn(() => this.#go());
   }
 
   #answer(task: Task, outcome: Outcome): void {
     const ring = this.#answers;
     const unread = Atomics.load(this.#cells, LaneCell.Read);
     const at = roomAt(ring, this.#at, unread === this.#at ? -1 : unread);
-    if (at < 0) return this.#answerLater(task, outcome, unread);
+    if (at < 0) {
+      return this.#whenRead(unread, () => this.#answer(task, outcome));
+    }
     let end = -1;
     let kind: number = AnswerFrame.Value;
     if (outcome.ok && !task.transferResult) {
@@ -472,18 +489,27 @@ class FastLane implements Lane {
     Atomics.store(this.#cells, LaneCell.Written, end);
     Atomics.add(this.#bell, BellCell.Answers, 1);
     announce(this.#bell, BellCell.Answers, BellCell.PoolAsleep);
+    // No further chunk of a call that has failed is begun.
+    if (!outcome.ok && task.kind !== "apply") this.#waitForReader(end);
   }
 
-  /** Waits until the pool has read answers. */
-  #answerLater(task: Task, outcome: Outcome, unread: number): void {
+  /** Claims nothing until the pool has read everything up to here. */
+  #waitForReader(end: number): void {
+    const read = Atomics.load(this.#cells, LaneCell.Read);
+    if (read === end) return;
+    this.#whenRead(read, () => this.#waitForReader(end));
+  }
+
+  /** Does something when the pool has read on; claims nothing until then. */
+  #whenRead(read: number, then: () => void): void {
     const cells = this.#cells;
     this.#held = true;
     Atomics.store(cells, LaneCell.WorkerBlocked, 1);
-    const wake = Atomics.waitAsync(cells, LaneCell.Read, unread);
+    const wake = Atomics.waitAsync(cells, LaneCell.Read, read);
     const again = () => {
       Atomics.store(cells, LaneCell.WorkerBlocked, 0);
       this.#held = false;
-      this.#answer(task, outcome);
+      then();
       if (!this.#held) this.#go();
     };
     if (wake.async) afterwards(wake.value, again);

@@ -103,3 +103,40 @@ export const failWith = task(
     throw new WorkerExitError(message, 5);
   },
 );
+
+/** Gives a task of another module, which this thread does not load. */
+export const taskOf = task(
+  import.meta.url,
+  function taskOf(url: string): () => unknown {
+    return task(url, "one");
+  },
+);
+
+/** Whether what it is given is of the classes that this module knows. */
+export const knowsClasses = task(
+  import.meta.url,
+  async function knowsClasses(
+    event: Event,
+    barrier: Barrier,
+  ): Promise<boolean[]> {
+    const error = await barrier.wait().catch((error) => error);
+    return [
+      event instanceof Event,
+      barrier instanceof Barrier,
+      error instanceof BrokenBarrierError,
+    ];
+  },
+);
+
+/** Calls a task that it is given in a worker of its own, in two ways. */
+export const useInside = task(
+  import.meta.url,
+  async function useInside(
+    add: (n: number) => number,
+    n: number,
+  ): Promise<number[]> {
+    await using pool = new ProcessPool(1);
+    const call = async (add: (n: number) => number, n: number) => await add(n);
+    return [await pool.apply(add, [n]), await pool.apply(call, [add, n])];
+  },
+);
