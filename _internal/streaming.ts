@@ -46,6 +46,7 @@ interface Taker {
   readonly deadline: number | undefined;
 }
 
+const doNothing = () => {};
 const DONE: IteratorReturnResult<undefined> = { done: true, value: undefined };
 
 /** The iterator that `imap` returns. */
@@ -130,12 +131,14 @@ export class Stream implements AsyncIterableIterator<unknown> {
         return owed ? reject(owed.error) : resolve(DONE);
       }
       const deadline = deadlineOf(limits);
-      const taker: Taker = { resolve, reject, unwatch: () => {}, deadline };
+      const taker: Taker = { resolve, reject, unwatch: doNothing, deadline };
       this.#takers.push(taker);
       this.#step();
       if (!this.#takers.includes(taker)) return;
       if (limits.timeout === 0) return this.#timeOut();
       hold();
+      taker.unwatch = release;
+      if (limits.timeout === Infinity) return;
       const unwatch = watchLimits(
         { timeout: limits.timeout, signal: undefined },
         this.#action,
