@@ -624,7 +624,8 @@ export abstract class Pool {
       });
       if (name) {
         unwatch = watchLimits(limits, name, (error) => {
-          call.settle({ ok: false, error });
+          unwatch!();
+          reject(error);
           this.#executor.giveUp(new Set([call]), true);
         });
       }

@@ -36,6 +36,8 @@ export interface CallRequest {
   readonly kind: CallKind;
   /** The function. */
   readonly fn: AnyFunction;
+  /** Of calls with the same number none begins after one that failed. */
+  readonly group?: number;
   /** The arguments of `apply`, the items of `map`, the argument lists of `starmap`. */
   readonly payload: readonly unknown[];
   /** When the call is to be over; see {@linkcode deadlineOf}. */
@@ -53,7 +55,8 @@ export type Outcome =
   /**
    * `before`: the results of the items before the one that failed; `unsent`: the
    * index of an item that could not be sent, so that those before it did not run;
-   * `late`: the worker has seen its deadline pass.
+   * `late`: the worker has seen its deadline pass; `dropped`: it did not begin, as
+   * one of its group had failed.
    */
   | {
     ok: false;
@@ -61,6 +64,7 @@ export type Outcome =
     before?: ArrayLike<unknown>;
     unsent?: number;
     late?: boolean;
+    dropped?: boolean;
   };
 
 /** Thrown for a call of which an item cannot be sent. */

@@ -209,6 +209,8 @@ export interface LaneSizes {
   answers: number;
 }
 
+const DROPPED: Outcome = { ok: false, error: undefined, dropped: true };
+
 /** How long a message may be on its way from a worker that has ended. */
 const PATIENCE_MS = 100;
 /** How many turns of the event loop, likewise. */
@@ -336,7 +338,8 @@ export class SharedChannel extends Posting implements Channel {
     ring.words[word] = end - at;
     ring.words[word + 1] = CallFrame.Kinds.indexOf(request.kind) |
       (number >= 0 ? CallFrame.Posted : 0) |
-      (request.transferResult ? CallFrame.TransferResult : 0);
+      (request.transferResult ? CallFrame.TransferResult : 0) |
+      (request.group ?? 0) << CallFrame.GroupShift;
     ring.words[word + CallFrame.Function] = fn;
     ring.words[word + CallFrame.Count] = count;
     ring.numbers[(at >> 3) + 2] = request.deadline ?? 0;
@@ -399,15 +402,19 @@ export class SharedChannel extends Posting implements Channel {
     let any = false;
     while (this.#read !== written && this.inFlight > 0) {
       let end;
+      let kind;
       let wire;
       let value;
       try {
         const at = follow(ring, this.#read);
         end = at + ring.words[at >> 2]!;
-        if (ring.words[(at >> 2) + 1] === AnswerFrame.Posted) {
+        kind = ring.words[(at >> 2) + 1];
+        if (kind === AnswerFrame.Posted) {
           if (this.#posted.length === 0) break; // its message will come
           wire = this.#posted.shift()!;
-        } else value = readValue(ring, { at: at + HEADER }, end);
+        } else if (kind !== AnswerFrame.Dropped) {
+          value = readValue(ring, { at: at + HEADER }, end);
+        }
       } catch (error) {
         this.events.onSpoilt(error);
         return true; // nothing more is read, nor written
@@ -417,7 +424,11 @@ export class SharedChannel extends Posting implements Channel {
       this.#read = end;
       this.events.onAnswer(
         call,
-        wire ? this.outcome(call, wire) : { ok: true, value },
+        wire
+          ? this.outcome(call, wire)
+          : kind === AnswerFrame.Dropped
+          ? DROPPED
+          : { ok: true, value },
       );
       if (this.#read !== end) break; // a callback has led here again
     }
@@ -537,7 +548,8 @@ export class PlainChannel extends Posting implements Channel {
   }
 
   send(call: Call): void {
-    const { fn, kind, deadline = 0, transferResult = false } = call.request;
+    const { fn, kind, deadline = 0, transferResult = false, group = 0 } =
+      call.request;
     const id = this.define(fn);
     this.postPayload(call, ({ wire }) => ({
       kind: "call",
@@ -546,6 +558,7 @@ export class PlainChannel extends Posting implements Channel {
       payload: wire,
       deadline,
       transferResult,
+      group,
     }));
     this.#call = call;
   }

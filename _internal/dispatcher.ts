@@ -87,8 +87,11 @@ interface Worker {
   ready: boolean;
   /** Calls it may still be sent before it is replaced. */
   left: number;
-  /** It has answered a call. */
-  useful: boolean;
+  /**
+   * How many ended, one in the place of the other and it in that of the last,
+   * before they answered anything; `-1` if it has answered itself.
+   */
+  useless: number;
   /** What it had claimed when that was last looked at, and since when. */
   claimed: number;
   since: number;
@@ -108,8 +111,6 @@ export class Dispatcher implements Executor {
   readonly #reviving = new Set<Call>();
   /** Calls without an answer. */
   #unfinished = 0;
-  /** How many workers in a row have ended before they answered anything. */
-  #useless = 0;
   /** Number of the next worker. */
   #number = 1;
   /** The worker that answers most of the time: the most likely to be awake. */
@@ -159,15 +160,21 @@ export class Dispatcher implements Executor {
 
   giveUp(calls: ReadonlySet<Call>, stop: boolean): void {
     const given = new Set(calls); // the caller's loses those that are settled
-    if (!this.#sending) {
-      // In the midst of a call that is being sent or read.
-      return queueMicrotask(() => this.giveUp(given, stop));
-    }
     if (stop) {
-      this.#failed += given.size;
       // One whose answer has not been read yet counts as failed, and once.
-      for (const call of given) call.state = CallState.Settled;
+      for (const call of given) {
+        if (call.state === CallState.Settled) continue;
+        call.state = CallState.Settled;
+        this.#failed++;
+      }
     }
+    // In the midst of a call that is being sent or read it has to wait.
+    if (this.#sending) this.#forget(given, stop);
+    else queueMicrotask(() => this.#forget(given, stop));
+  }
+
+  /** Drops calls that have not begun, and may stop the others. */
+  #forget(given: ReadonlySet<Call>, stop: boolean): void {
     const drop = (candidates: Call[]): Call[] =>
       candidates.filter((call) => {
         if (!given.has(call)) return true;
@@ -261,18 +268,21 @@ export class Dispatcher implements Executor {
         this.#queue.unshift([call]);
         return;
       }
+      let unsent: Outcome | undefined;
       try {
         // A getter of an argument may come back here.
         this.#sending = false;
         worker.channel.send(call);
       } catch (error) {
-        const outcome: Outcome = error instanceof UnsentError
+        unsent = error instanceof UnsentError
           ? { ok: false, error: error.reason, unsent: error.index }
           : { ok: false, error };
-        this.#settle(call, outcome);
-        continue;
       } finally {
         this.#sending = true;
+      }
+      if (unsent !== undefined) {
+        this.#settle(call, unsent);
+        continue;
       }
       if (!this.#workers.has(worker)) { // it has ended the pool or this worker
         for (const lost of worker.channel.abandon()) {
@@ -413,8 +423,7 @@ export class Dispatcher implements Executor {
     if (!this.#workers.has(worker)) return;
     this.#warm(worker);
     worker.ready = true; // whatever overtook the message that says so
-    worker.useful = true;
-    this.#useless = 0;
+    worker.useless = -1;
     if (worker.left === 0 && worker.channel.inFlight === 0) {
       this.#end(worker);
       this.#renew();
@@ -439,7 +448,7 @@ export class Dispatcher implements Executor {
   #settle(call: Call, outcome: Outcome): void {
     if (call.state !== CallState.Settled) {
       if (outcome.ok) this.#completed++;
-      else this.#failed++;
+      else if (!outcome.dropped) this.#failed++;
     }
     call.settle(outcome);
     this.#finish();
@@ -458,7 +467,8 @@ export class Dispatcher implements Executor {
     this.#openIfGone();
   }
 
-  #spawn(): void {
+  /** @param useless As of {@linkcode Worker.useless}. */
+  #spawn(useless = 0): void {
     const { initializer, name, permissions, maxTasksPerChild, workerUrl } =
       this.#options;
     const events = {
@@ -480,7 +490,7 @@ export class Dispatcher implements Executor {
       channel,
       ready: false,
       left: maxTasksPerChild,
-      useful: false,
+      useless,
       claimed: -1,
       since: 0,
     };
@@ -499,16 +509,16 @@ export class Dispatcher implements Executor {
   }
 
   /** Makes a worker in the place of one that died. */
-  #respawn(): void {
+  #respawn(useless = 0): void {
     if (this.#state !== "over") this.#respawned++;
-    this.#renew();
+    this.#renew(useless);
   }
 
   /** Makes a worker in the place of another. */
-  #renew(): void {
+  #renew(useless = 0): void {
     if (this.#state === "over") return;
     try {
-      this.#spawn();
+      this.#spawn(useless);
     } catch (error) {
       this.#break(error);
     }
@@ -527,10 +537,8 @@ export class Dispatcher implements Executor {
         cause === undefined ? {} : { cause },
       );
     const isIdle = worker.channel.begun() === undefined;
-    if (
-      isIdle &&
-      (!worker.ready || (!worker.useful && ++this.#useless > MAX_USELESS))
-    ) {
+    const useless = isIdle ? worker.useless + 1 : 0;
+    if (isIdle && (!worker.ready || useless > MAX_USELESS)) {
       // Another one would fare no better.
       return this.#break(
         new WorkerExitError(
@@ -548,7 +556,7 @@ export class Dispatcher implements Executor {
     // What is left had begun, or its buffers went down with the worker.
     const lost = worker.channel.abandon();
     this.#queue.unshift(calls);
-    this.#respawn();
+    this.#respawn(useless);
     for (const call of lost) {
       this.#settle(call, { ok: false, error: exit(call) });
     }

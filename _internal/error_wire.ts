@@ -254,8 +254,9 @@ function sendable(value: unknown): CodecWire | undefined {
   try {
     const wire = encode(value, "value", "error");
     structuredClone(wire.value);
-    const loads = wire.stand?.some(([, { kind }]) =>
-      kind === "task" || kind === "source"
+    const loads = wire.stand?.some(([, it]) =>
+      it.kind === "task" || it.kind === "source" ||
+      (it.kind === "barrier" && it.action?.kind === "task")
     );
     return loads ? undefined : wire;
   } catch {

@@ -21,6 +21,7 @@ import {
   watchLimits,
 } from "./limits.ts";
 import { timeoutError } from "./check.ts";
+import { MAX_GROUP } from "./protocol.ts";
 import { hold, release } from "./runtime.ts";
 
 /** What is to be mapped, and how. */
@@ -35,6 +36,9 @@ export interface MapRequest {
     | ((progress: { done: number; total: number | undefined }) => unknown)
     | undefined;
 }
+
+/** The number of the last map of this thread. */
+let lastGroup = 0;
 
 /**
  * Maps a function over all items.
@@ -60,6 +64,7 @@ export function mapAll(
     let reading = true;
     let over = false;
     const deadline = deadlineOf(limits);
+    const group = lastGroup = lastGroup % MAX_GROUP + 1;
 
     const end = (error?: { error: unknown }, stop = false) => {
       if (over) return;
@@ -78,16 +83,15 @@ export function mapAll(
     const submit = (payload: unknown[]) => {
       const at = results.push([]) - 1;
       const call = new Call(
-        { kind, fn, payload, deadline, transferResult },
+        { kind, fn, group, payload, deadline, transferResult },
         (outcome: Outcome) => {
           open.delete(call);
           if (over) return;
           if (!outcome.ok) {
-            return end({
-              error: outcome.late
-                ? timeoutError(action(), limits.timeout)
-                : outcome.error,
-            });
+            const { late, error } = outcome;
+            return late
+              ? end({ error: timeoutError(action(), limits.timeout) }, true)
+              : end({ error });
           }
           results[at] = outcome.value as ArrayLike<unknown>;
           done += payload.length;

@@ -115,6 +115,8 @@ export const CallFrame = {
   Posted: 4,
   /** Buffers in the result are to be transferred. */
   TransferResult: 8,
+  /** In the bits above these: the call's group, or 0. */
+  GroupShift: 4,
   /** Words: the function's number, then how many values follow or the message's number. */
   Function: 2,
   Count: 3,
@@ -132,7 +134,12 @@ export const AnswerFrame = {
   Value: 0,
   /** The answer comes as a message. */
   Posted: 1,
+  /** The call was not begun, as one of its group had failed. */
+  Dropped: 2,
 } as const;
+
+/** The largest number of a group. */
+export const MAX_GROUP: number = 2 ** (32 - CallFrame.GroupShift) - 1;
 
 /** An array of numbers. */
 export type Numbers = Int32Array<ArrayBuffer> | Float64Array<ArrayBuffer>;
@@ -162,6 +169,7 @@ export interface PostedCall {
   payload: PayloadWire;
   deadline: number;
   transferResult: boolean;
+  group: number;
 }
 
 /** From a worker to the pool. */

@@ -256,7 +256,8 @@ export class Stream implements AsyncIterableIterator<unknown> {
     // A worker is given the time of who waits for this chunk, and no other.
     const isNext = this.#request.ordered
       ? index === this.#nextOutcome
-      : this.#running.size === 1;
+      : this.#running.size === 1 &&
+        (this.#host.processes === 1 || this.#read === this.#total);
     const deadline = isNext ? this.#takers[0]?.deadline : undefined;
     this.#run(payload, deadline, (outcome) => {
       if (outcome.ok || !outcome.unsent) return this.#keep(index, outcome);

@@ -19,7 +19,7 @@ import {
 } from "../mod.ts";
 import { type Module, runProgram } from "./_program.ts";
 import { type AnyPool, drained, POOLS } from "./_pools.ts";
-import { failDeep, failWith } from "./testdata/pool_tasks.ts";
+import { failDeep, failWith, throwBarrier } from "./testdata/pool_tasks.ts";
 
 const timeout = 30_000;
 
@@ -425,3 +425,15 @@ test(
     assertEquals(texts.length, 200_000);
   },
 );
+
+test("What an error has of a module that is not loaded is left out", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const error = await thrown(pool, throwBarrier, [true]);
+  assertEquals([error.message, error.n], ["with a barrier", 1]);
+  assertFalse("barrier" in error);
+  const value = await thrown(pool, throwBarrier, [false]);
+  assertInstanceOf(value, Error);
+  assertStringIncludes(value.message, "cannot be sent was thrown");
+});

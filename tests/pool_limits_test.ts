@@ -359,6 +359,50 @@ test("ProcessPool ends a loop by its timeout, and the worker is back", {
   assertEquals(pool.stats().failed, 15);
 });
 
+test("ProcessPool stops all of a map of which a worker ran late", {
+  timeout,
+}, async () => {
+  const pool = new ProcessPool(2);
+  const cells = sharedCells(2);
+  const hold = (n: number, cells: Int32Array) => {
+    Atomics.add(cells, 0, 1);
+    return n === 0
+      ? new Promise<never>(() => {})
+      : void Atomics.wait(cells, 1, 0, 500);
+  };
+  const mapping = outcomes([
+    pool.starmap(hold, [[0, cells], [1, cells], [2, cells]], {
+      chunkSize: 1,
+      timeout: 300,
+    }),
+  ]);
+  await reached(cells, 0, 2);
+  const end = Date.now() + 900;
+  while (Date.now() < end); // the worker tells of it before this thread's timer
+  assertEquals(await mapping, ["TimeoutError"]);
+  await until(() => pool.stats().busy === 0);
+  pool.close();
+  await pool.join();
+});
+
+test("ProcessPool.imapUnordered() gives a long item the time of no other", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(2);
+  const work = (n: number) => {
+    if (n > 0) return new Promise<number>((it) => setTimeout(it, 25, n));
+    const end = Date.now() + 1_000;
+    while (Date.now() < end);
+    return n;
+  };
+  const items = Array.from({ length: 60 }, (_, n) => n);
+  const results: number[] = [];
+  for await (const n of pool.imapUnordered(work, items, { timeout: 600 })) {
+    results.push(n);
+  }
+  assertEquals(results.sort((a, b) => a - b), items);
+});
+
 test("ProcessPool stops what a call goes on with after an await", {
   timeout,
 }, async () => {

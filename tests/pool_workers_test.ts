@@ -16,6 +16,7 @@ import {
   ThreadPool,
   WorkerExitError,
 } from "../mod.ts";
+import { travel } from "../_internal/dispatcher.ts";
 import {
   abandonsBusyThreads,
   drained,
@@ -450,6 +451,25 @@ test("ProcessPool runs no call of a map that was given up", {
   Atomics.store(over, 0, 1);
 });
 
+test("ProcessPool counts a call once that a getter gives up", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const controller = new AbortController();
+  const item = {
+    get n(): number {
+      controller.abort(new Error("by a getter"));
+      throw new Error("and it throws");
+    },
+  };
+  const { signal } = controller;
+  const mapping = pool.map((it) => it, [item], { chunkSize: 1, signal });
+  await assertRejects(() => mapping, Error, "by a getter");
+  assertEquals(await pool.apply(double, [1]), 2);
+  const { completed, failed } = pool.stats();
+  assertEquals([completed, failed], [1, 1]);
+});
+
 test("ProcessPool drops a stream that ends while its items are sent", {
   timeout,
 }, async () => {
@@ -605,6 +625,67 @@ test("ProcessPool begins no chunk of a map after one that failed", {
   }
 });
 
+test("ProcessPool begins no chunk of a map while results wait for a module", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const module = "data:text/javascript,export const one = () => 1;";
+  const give = task(poolTasks, "taskOf") as (url: string) => Promise<() => 1>;
+  const urls = [module, "no URL", ...Array(20).fill(module)];
+  await assertRejects(() => pool.map(give, urls, { chunkSize: 2 }), Error);
+  await until(() => pool.stats().busy === 0);
+  const { completed, failed, queued } = pool.stats();
+  assertEquals([completed, failed, queued], [0, 1, 0]);
+});
+
+test("ProcessPool goes on after a chunk that failed while its thread blocks", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  await pool.apply(double, [1]);
+  const event = new Event();
+  const fail = (): never => {
+    throw new Error("a bug of the test");
+  };
+  const mapping = outcomes([pool.map(fail, [1, 2, 3], { chunkSize: 1 })]);
+  const call = pool.apply((event: Event) => event.set(), [event]);
+  assert(event.waitSync({ timeout: 10_000 }));
+  assertEquals(await mapping, ["Error"]);
+  await call;
+  const { completed, failed } = pool.stats();
+  assertEquals([completed, failed], [2, 1]);
+});
+
+const { lane } = travel;
+for (const way of ["shared", "plain"] as const) {
+  test(
+    `ProcessPool begins nothing after an item that cannot be sent (${way})`,
+    {
+      timeout,
+    },
+    async () => {
+      travel.lane = way;
+      await using pool = new ProcessPool(1);
+      travel.lane = lane;
+      const cells = sharedCells();
+      const count = (_: unknown, cells: Int32Array) => {
+        Atomics.add(cells, 0, 1);
+      };
+      const lists: [unknown, Int32Array][] = [
+        [0, cells],
+        [Symbol("not to be sent"), cells],
+        [2, cells],
+        [3, cells],
+      ];
+      const error = await pool.starmap(count, lists, { chunkSize: 1 })
+        .catch((error) => error);
+      assertEquals(error.name, "DataCloneError");
+      await pool.apply(double, [1]);
+      assert(cells[0]! <= 1, `${cells[0]} began`);
+    },
+  );
+}
+
 test("ProcessPool runs what may wait for each other side by side", {
   timeout,
 }, async () => {
@@ -621,6 +702,25 @@ test("ProcessPool runs what may wait for each other side by side", {
   const calls = [1, 2].map(() => pool.apply(meet, [barrier]));
   const index = barrier.waitSync({ timeout: 10_000 });
   assertEquals([index, ...await Promise.all(calls)].sort(), [0, 1, 2]);
+});
+
+test("ProcessPool replaces any number of workers that end once", {
+  timeout: 60_000,
+}, async () => {
+  const processes = 20;
+  const [begun, end] = [sharedCells(), new Event()];
+  await using pool = new ProcessPool(processes, {
+    initializer: (begun: Int32Array, end: Event) => {
+      if (!end.isSet()) void end.wait().then(() => self.close());
+      Atomics.add(begun, 0, 1);
+    },
+    initargs: [begun, end],
+  });
+  await reached(begun, 0, processes);
+  end.set();
+  await reached(begun, 0, 2 * processes);
+  assertEquals(await pool.apply(double, [1]), 2);
+  assertEquals(pool.stats().respawned, processes);
 });
 
 test("ProcessPool does not replace for ever a worker that is of no use", {

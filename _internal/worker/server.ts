@@ -13,7 +13,7 @@ import {
   reviveCallable,
 } from "../callable.ts";
 import { timeoutError } from "../check.ts";
-import { claim, unclaimed } from "../claim.ts";
+import { claim, MAX_SENT, unclaimed } from "../claim.ts";
 import { decode } from "../codec.ts";
 import { toThrownWire } from "../error_wire.ts";
 import { readValue, writeValue } from "../frame.ts";
@@ -60,6 +60,7 @@ interface Task {
   wire: PayloadWire | undefined;
   deadline: number;
   transferResult: boolean;
+  group: number;
 }
 
 /** Runs calls, whatever way they come. */
@@ -137,8 +138,8 @@ class Runner {
     }
   }
 
-  /** Answers by a message. */
-  answer(task: Task, outcome: Outcome): void {
+  /** Answers by a message; tells whether by a result. */
+  answer(task: Task, outcome: Outcome): boolean {
     if (!outcome.ok) return this.#fail(outcome, task);
     const results = task.kind === "apply"
       ? [outcome.value]
@@ -154,32 +155,36 @@ class Runner {
         outcome: { ok: true, payload: parcel.wire },
       };
       this.post(message, [...new Set(transfer)]);
+      return true;
     } catch (error) {
       const found = blame(error, results, "result", owner);
       const before = results.slice(0, found.index);
-      this.#fail({ error: found.error, before }, task);
+      return this.#fail({ error: found.error, before }, task);
     }
   }
 
   #fail(
     { error, before, late = false }: Omit<Outcome & { ok: false }, "ok">,
     task: Task,
-  ): void {
-    const send = (before: PayloadWire | undefined) =>
+  ): false {
+    const send = (before: PayloadWire | undefined): false => {
       this.post({
         kind: "answer",
         outcome: { ok: false, error: toThrownWire(error), before, late },
       });
-    if (task.kind === "apply" || !before?.length) return send(undefined);
+      return false;
+    };
+    // What came before the error is for streams alone.
+    if (task.group !== 0 || !before?.length) return send(undefined);
     const results = before as unknown[];
     const owner = this.#name(task);
     try {
-      send(pack(results, "result", owner).wire);
+      return send(pack(results, "result", owner).wire);
     } catch (reason) {
       // A result before the failed one cannot be sent: that came first.
       const { index, error } = blame(reason, results, "result", owner);
       const before = results.slice(0, Math.max(0, index));
-      this.#fail({ error, before }, task);
+      return this.#fail({ error, before }, task);
     }
   }
 
@@ -256,8 +261,8 @@ class SlowLane implements Lane {
     }
     if (message.kind !== "call") return;
     if (!this.#ready) return void this.#early.push(message);
-    const { call: kind, fn, payload: wire, deadline, transferResult } = message;
-    const task = { kind, fn, values: NONE, wire, deadline, transferResult };
+    const { call: kind, payload: wire } = message;
+    const task: Task = { ...message, kind, values: NONE, wire };
     this.#runner.answer(task, await this.#runner.run(task));
   }
 }
@@ -276,6 +281,34 @@ function turns(count: number, callback: () => void): void {
   else nextTurn(() => turns(count - 1, callback));
 }
 
+/**
+ * The groups of which a call has failed here.
+ *
+ * It need not know them for ever: once the pool has read of a failure it sends
+ * no more of that group. Till then no more calls can come after it than may be on
+ * their way, and as many again while the pool reads; and of each that failed
+ * since, one has been claimed.
+ */
+class FailedGroups {
+  // No set, whose methods a task could replace.
+  readonly #known: Record<number, true> = Object.create(null);
+  /** The numbers in the order of their failures. */
+  readonly #order: number[] = [];
+  #at = 0;
+
+  add(group: number): void {
+    const oldest = this.#order[this.#at];
+    if (oldest !== undefined) delete this.#known[oldest];
+    this.#known[group] = true;
+    this.#order[this.#at] = group;
+    this.#at = (this.#at + 1) % (2 * MAX_SENT);
+  }
+
+  has(group: number): boolean {
+    return group in this.#known;
+  }
+}
+
 /** Calls that come as frames. */
 class FastLane implements Lane {
   readonly #runner: Runner;
@@ -286,6 +319,9 @@ class FastLane implements Lane {
   /** Where the last frame that was read ends, and the last that was written. */
   #read = 0;
   #at = 0;
+  /** Where the last answer that was read ends, when that was last looked at. */
+  #unread = 0;
+  readonly #failed = new FailedGroups();
   /** By number; no map, whose methods a task could replace. */
   readonly #payloads: Record<number, PayloadWire> = Object.create(null);
   /** Something has to happen before the next call can be claimed. */
@@ -371,6 +407,8 @@ class FastLane implements Lane {
     const count = ring.words[word + CallFrame.Count]!;
     const end = at + ring.words[word]!;
     this.#read = end;
+    const group = flags >>> CallFrame.GroupShift;
+    if (group !== 0 && this.#failed.has(group)) return this.#drop();
     this.#pace.count(fn);
     const task: Task = {
       kind,
@@ -379,6 +417,7 @@ class FastLane implements Lane {
       wire: undefined,
       deadline: ring.numbers[(at >> 3) + 2]!,
       transferResult: (flags & CallFrame.TransferResult) !== 0,
+      group,
     };
     if (flags & CallFrame.Posted) {
       return this.#when(
@@ -460,11 +499,8 @@ class FastLane implements Lane {
 
   #answer(task: Task, outcome: Outcome): void {
     const ring = this.#answers;
-    const unread = Atomics.load(this.#cells, LaneCell.Read);
-    const at = roomAt(ring, this.#at, unread === this.#at ? -1 : unread);
-    if (at < 0) {
-      return this.#whenRead(unread, () => this.#answer(task, outcome));
-    }
+    const at = this.#room();
+    if (at < 0) return this.#whenRead(() => this.#answer(task, outcome));
     let end = -1;
     let kind: number = AnswerFrame.Value;
     if (outcome.ok && !task.transferResult) {
@@ -478,10 +514,30 @@ class FastLane implements Lane {
     }
     if (end < 0) {
       // Before the frame: whoever reads the frame finds the message there.
-      this.#runner.answer(task, outcome);
+      const ok = this.#runner.answer(task, outcome);
+      if (!ok && task.group !== 0) this.#failed.add(task.group);
       end = at + HEADER;
       kind = AnswerFrame.Posted;
     }
+    this.#publish(at, end, kind);
+  }
+
+  /** Answers that a call was not begun. */
+  #drop(): void {
+    const at = this.#room();
+    if (at < 0) return this.#whenRead(() => this.#drop());
+    this.#publish(at, at + HEADER, AnswerFrame.Dropped);
+  }
+
+  /** Where the next answer begins, or -1 if there is no room for it. */
+  #room(): number {
+    const read = this.#unread = Atomics.load(this.#cells, LaneCell.Read);
+    return roomAt(this.#answers, this.#at, read === this.#at ? -1 : read);
+  }
+
+  /** Writes the answer's head and lets the pool see the answer. */
+  #publish(at: number, end: number, kind: number): void {
+    const ring = this.#answers;
     lead(ring, this.#at, at);
     ring.words[at >> 2] = end - at;
     ring.words[(at >> 2) + 1] = kind;
@@ -489,23 +545,14 @@ class FastLane implements Lane {
     Atomics.store(this.#cells, LaneCell.Written, end);
     Atomics.add(this.#bell, BellCell.Answers, 1);
     announce(this.#bell, BellCell.Answers, BellCell.PoolAsleep);
-    // No further chunk of a call that has failed is begun.
-    if (!outcome.ok && task.kind !== "apply") this.#waitForReader(end);
-  }
-
-  /** Claims nothing until the pool has read everything up to here. */
-  #waitForReader(end: number): void {
-    const read = Atomics.load(this.#cells, LaneCell.Read);
-    if (read === end) return;
-    this.#whenRead(read, () => this.#waitForReader(end));
   }
 
   /** Does something when the pool has read on; claims nothing until then. */
-  #whenRead(read: number, then: () => void): void {
+  #whenRead(then: () => void): void {
     const cells = this.#cells;
     this.#held = true;
     Atomics.store(cells, LaneCell.WorkerBlocked, 1);
-    const wake = Atomics.waitAsync(cells, LaneCell.Read, read);
+    const wake = Atomics.waitAsync(cells, LaneCell.Read, this.#unread);
     const again = () => {
       Atomics.store(cells, LaneCell.WorkerBlocked, 0);
       this.#held = false;

@@ -140,3 +140,16 @@ export const useInside = task(
     return [await pool.apply(add, [n]), await pool.apply(call, [add, n])];
   },
 );
+
+const act = task(import.meta.url, function act() {});
+
+/** Throws what has a barrier whose action is of a module. */
+export const throwBarrier = task(
+  import.meta.url,
+  function throwBarrier(isError: boolean): never {
+    const barrier = new Barrier(2, { action: act });
+    throw isError
+      ? Object.assign(new Error("with a barrier"), { barrier, n: 1 })
+      : { barrier };
+  },
+);
