@@ -177,7 +177,8 @@ export class Barrier {
     leaveIfTerminated();
     let arrival = this.#arrive();
     while (arrival.kind === "outside") {
-      await this.#bell.wait(this.#notActing, { timeout: left(), signal });
+      const timeout = signal?.aborted ? 0 : left();
+      await this.#bell.wait(this.#notActing, { timeout, signal });
       const late = signal?.aborted || left() === 0;
       if (late && this.#state.giveUpOutside()) {
         signal?.throwIfAborted();
@@ -190,21 +191,26 @@ export class Barrier {
     const { place } = arrival;
     if (arrival.kind === "waiting") {
       const ended = () => this.#state.outcome(place);
+      let gaveUp: boolean | undefined;
+      const giveUp = () => gaveUp ??= this.#state.giveUp(place);
       let outcome = signal?.aborted ? undefined : await this.#bell.wait(ended, {
         // The usual wait has no deadline and need not look at the clock.
         timeout: timeout === Infinity ? Infinity : left(),
         signal,
+        onEnd: giveUp,
       });
       if (outcome === undefined) {
-        if (this.#state.giveUp(place)) {
+        if (giveUp()) {
           signal?.throwIfAborted();
           throw timeoutError(ACTION, timeout);
         }
         outcome = await this.#bell.wait(ended, { timeout: Infinity });
-        // Another party with the same signal was the first to give up.
-        if (outcome === "broken") signal?.throwIfAborted();
       }
-      if (outcome === "broken") throw brokenError();
+      if (outcome === "broken") {
+        // Maybe another party with the same signal was the first to give up.
+        signal?.throwIfAborted();
+        throw brokenError();
+      }
     } else if (arrival.kind === "acting") {
       try {
         const result = this.#action!();

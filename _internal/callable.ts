@@ -54,8 +54,12 @@ export function ownName(fn: AnyFunction): string {
   }
 }
 
-/** What may stand between two words of a function's text. */
-const GAP = String.raw`(?:\s|/\*[^]*?\*/|//.*)*`;
+/**
+ * What may stand between two words of a function's text. There is one way to
+ * read it, or a text that does not match would take for ever.
+ */
+const GAP = String
+  .raw`(?:\s|/\*(?:(?!\*/)[^])*\*/|//.*(?:[\n\r\u2028\u2029]|$))*`;
 /** A class; no method of a name that is, or begins with, "class". */
 const CLASS = new RegExp(
   String.raw`^class(?![\p{ID_Continue}$\\\u200c\u200d]|${GAP}\()`,

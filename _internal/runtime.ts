@@ -174,8 +174,9 @@ const LATE_MS = 5;
 const now: () => number = performance.now.bind(performance);
 
 /**
- * Starts a timer that does not fire early: the platform's cut fractions off. Nor
- * does it fire before the thread has heard of what happened in time while it was
+ * Starts a timer that does not fire early: the platform's cut fractions off, and
+ * those of Node come up to a millisecond before their time all the same. Nor does
+ * it fire before the thread has heard of what happened in time while it was
  * busy: some platforms have timers before messages, so it gives them a moment.
  *
  * @param callback Called once.
@@ -187,10 +188,13 @@ export function startTimer(
   milliseconds: number,
 ): () => void {
   const due = now() + milliseconds;
-  let timer = timers.setTimeout(() => {
-    if (now() <= due + LATE_MS) callback();
+  const fire = () => {
+    const late = now() - due;
+    if (late < 0) timer = timers.setTimeout(fire, Math.ceil(-late));
+    else if (late <= LATE_MS) callback();
     else timer = timers.setTimeout(callback, LATE_MS);
-  }, Math.ceil(milliseconds));
+  };
+  let timer = timers.setTimeout(fire, Math.ceil(milliseconds));
   return () => timers.clearTimeout(timer);
 }
 
@@ -212,6 +216,17 @@ const postToParent: (message: unknown) => void = scope.postMessage?.bind(scope);
  */
 let exiting = false;
 
+/** Ends this thread, unless there is an error: a code that is none, say. */
+function leave<T>(end: () => T): T {
+  exiting = true;
+  try {
+    return end();
+  } catch (error) {
+    exiting = false;
+    throw error;
+  }
+}
+
 /**
  * Ends this worker thread with an exit code, unless it is ending already.
  *
@@ -219,9 +234,7 @@ let exiting = false;
  */
 export function exitThread(code: number): void {
   if (exiting) return;
-  exiting = true;
-  if (exit) exit(code);
-  else closeScope();
+  leave(() => exit ? exit(code) : closeScope());
 }
 
 /** Lets no further line of this thread run. */
@@ -247,20 +260,24 @@ export function leaveThread(): void {
  * @param before Called first; may throw.
  */
 export function guardThread(before: () => void): void {
-  const guard = (owner: Any, key: string, then: () => void = () => {}) => {
-    const real = owner[key];
+  const guard = (
+    owner: Any,
+    key: string,
+    call = (real: () => unknown) => real(),
+  ) => {
+    const real = owner?.[key];
     if (typeof real !== "function") return;
     owner[key] = (...args: unknown[]) => {
       before();
-      then();
-      return real.apply(owner, args);
+      return call(() => real.apply(owner, args));
     };
   };
-  const end = () => exiting = true;
-  if (process?.exit) guard(process, "exit", end);
-  if (deno?.exit) guard(deno, "exit", end);
+  guard(process, "exit", leave);
+  guard(deno, "exit", leave);
   if (stopsBusyThreads) return;
-  for (const key of Object.keys(console)) guard(console, key);
+  for (const key of Object.keys(console)) {
+    if (key !== "Console") guard(console, key); // that is a class
+  }
 }
 
 /**
@@ -323,7 +340,8 @@ export function catchStrayErrors(
     });
     return (callback) => {
       whenTold = callback;
-      void new Promise((_, reject) => reject(last));
+      // In a later turn, after what is a few microtasks away.
+      nextTurn(() => void new Promise((_, reject) => reject(last)));
     };
   }
   process.on("uncaughtException", tell);
@@ -395,9 +413,10 @@ export function inspect(value: unknown): string {
   const shown: string | undefined = builtin("node:util")?.inspect(value);
   if (!(value instanceof Error)) return shown ?? String(value);
   // Bun shows no more than the stack of a DOMException, which has no message.
-  if (shown?.includes(value.message)) return shown;
-  const { stack = "" } = value;
-  return stack.includes(value.message) ? stack : `${String(value)}\n${stack}`;
+  const [name, message, stack] = [value.name, value.message, value.stack]
+    .map((it: unknown) => String(it ?? "")) as [string, string, string];
+  if (shown?.includes(message)) return shown;
+  return stack.includes(message) ? stack : `${name}: ${message}\n${stack}`;
 }
 
 const types = builtin("node:util/types");

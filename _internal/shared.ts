@@ -77,7 +77,13 @@ export function register(kind: SharedWire["kind"], make: () => object): void {
   realm.revivers.set(kind, (wire: SharedWire) => {
     adoptee = wire;
     adoptedId = wire.id;
-    return make();
+    try {
+      return make();
+    } finally {
+      // If it has failed, the next object that is made is another.
+      adoptee = undefined;
+      adoptedId = 0;
+    }
   });
 }
 

@@ -350,6 +350,8 @@ export interface SleepOptions {
   timeout: number;
   /** Ends the wait early. */
   signal?: AbortSignal | undefined;
+  /** Called at the moment in which the time is up or the signal aborts. */
+  onEnd?: () => void;
 }
 
 /**
@@ -411,10 +413,12 @@ export class Doorbell {
       return Promise.resolve(value);
     }
     return new Promise((resolve) => {
-      const { timeout, signal } = options;
+      const { timeout, signal, onEnd } = options;
       let stopTimer: (() => void) | undefined;
       const end = () => {
-        sleeper.settle(poll());
+        const value = poll();
+        if (value === undefined && this.#sleepers.has(sleeper)) onEnd?.();
+        sleeper.settle(value);
         // Nobody is left: let the platform forget our place in its queue.
         if (this.#armed && this.#sleepers.size === 0) this.ring();
       };

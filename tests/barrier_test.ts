@@ -158,6 +158,20 @@ test("Barrier's timeout is the default of wait()", { timeout }, async () => {
   assertEquals(await waiting, 0);
 });
 
+test("Barrier is broken as soon as the signal of a party aborts", {
+  timeout,
+}, async () => {
+  const barrier = new Barrier(2);
+  const controller = new AbortController();
+  const reason = new Error("no more");
+  const waiting = barrier.wait({ signal: controller.signal });
+  controller.abort(reason);
+  assert(barrier.broken);
+  const late = barrier.wait(); // it would have been the last to arrive
+  await assertRejects(() => late, BrokenBarrierError);
+  assertStrictEquals(await assertRejects(() => waiting, Error), reason);
+});
+
 test("Barrier.wait() with a signal aborted before does not arrive", {
   timeout,
 }, async () => {

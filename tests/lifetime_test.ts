@@ -195,7 +195,7 @@ test("A timeout ends within 20 ms of its time with nothing else pending", {
   assertEquals(late.length, 60);
   for (const half of [late.slice(0, 30), late.slice(30)]) {
     half.sort((a, b) => a - b);
-    assert(half[0]! > -1, `too early: ${half}`);
+    assert(half[0]! > -0.1, `too early: ${half}`);
     // A machine that is busy with something else may delay some of them.
     assert(half[15]! < 20, `too late: ${half}`);
   }

@@ -26,7 +26,7 @@ import {
   sharedCells,
   until,
 } from "./_pools.ts";
-import { knowsClasses, useInside } from "./testdata/pool_tasks.ts";
+import { knowsClasses, makeEvent, useInside } from "./testdata/pool_tasks.ts";
 
 const timeout = 30_000;
 const poolTasks = new URL("./testdata/pool_tasks.ts", import.meta.url);
@@ -592,6 +592,23 @@ test("ProcessPool gives tasks what is of the classes that they know", {
   assertEquals(await pool.apply(knowsClasses, [event, barrier]), knows);
 });
 
+test("ProcessPool takes no new event for a barrier that could not be made", {
+  timeout,
+}, async () => {
+  class Maker {
+    #made = 0;
+    make() {
+      return new Barrier(1, { action: () => void this.#made++ });
+    }
+  }
+  await using pool = new ProcessPool(1);
+  const barrier = new Maker().make();
+  const take = (_: Barrier) => {};
+  await assertRejects(() => pool.apply(take, [barrier]), SyntaxError);
+  const event = await pool.apply(makeEvent);
+  assert(event instanceof Event);
+});
+
 test("ProcessPool takes a task that it was sent, and sends it on", {
   timeout,
 }, async () => {
@@ -604,6 +621,19 @@ test("ProcessPool takes a task that it was sent, and sends it on", {
   await using pool = new ProcessPool(1);
   assertStrictEquals(await pool.apply((add: Add) => add, [add]), add);
   assertEquals(await pool.apply(useInside, [add, 5]), [15, 15]);
+});
+
+test("ProcessPool's workers end after a process.exit() that failed", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const exit = () => (globalThis as Any).process.exit("no code");
+  const close = () => {
+    self.close();
+    return new Promise(() => {});
+  };
+  assertEquals(await outcomes([pool.apply(exit)]), ["TypeError"]);
+  assertEquals(await outcomes([pool.apply(close)]), ["WorkerExitError"]);
 });
 
 test("ProcessPool begins no chunk of a map after one that failed", {

@@ -22,6 +22,9 @@ import { runProgram } from "./_program.ts";
 import { startAnother, startPulse, storeWho } from "./testdata/tasks.ts";
 import { WatchedSignal } from "./_watched_signal.ts";
 
+// deno-lint-ignore no-explicit-any
+type Any = any;
+
 const timeout = 20_000;
 
 /** A process that ends when it is told to, and not before. */
@@ -588,6 +591,48 @@ const endings: Record<
       await new Promise((resolve) => setTimeout(resolve, 5));
       end[0] = Date.now();
       Promise.reject(new Error("expected by the test"));
+    },
+  },
+  "returns before what it let go is rejected": {
+    code: 1,
+    target: (end) => {
+      end[0] = Date.now();
+      void (async () => {
+        for (let i = 0; i < 10; i++) await undefined;
+        throw new Error("expected by the test");
+      })();
+    },
+  },
+  "throws what has no text for a stack": {
+    code: 1,
+    target: (end) => {
+      end[0] = Date.now();
+      throw Object.assign(new Error("expected by the test"), { stack: 5 });
+    },
+  },
+  "makes a console of its own": {
+    code: 0,
+    target: (end) => {
+      const { Console } = console as unknown as Record<string, Any>;
+      if (Console) new Console((globalThis as Any).process.stdout);
+      end[0] = Date.now();
+    },
+  },
+  "calls process.exit() with what is no code": {
+    code: 1,
+    target: (end) => {
+      end[0] = Date.now();
+      (globalThis as Any).process.exit("no code");
+    },
+  },
+  "catches that process.exit() takes no such code": {
+    code: 0,
+    target: (end) => {
+      try {
+        (globalThis as Any).process.exit("no code");
+      } catch {
+        end[0] = Date.now();
+      }
     },
   },
   "lets a rejection go and throws in a later turn": {

@@ -153,3 +153,11 @@ export const throwBarrier = task(
       : { barrier };
   },
 );
+
+/** Makes an event. */
+export const makeEvent = task(
+  import.meta.url,
+  function makeEvent(): Event {
+    return new Event();
+  },
+);
