@@ -29,6 +29,7 @@ import {
   canShareMemory,
   cores,
   hold,
+  nextTurn,
   release,
   stopsBusyThreads,
   timers,
@@ -528,6 +529,10 @@ export class Dispatcher implements Executor {
   async #onExit(worker: Worker, code: number, cause: unknown): Promise<void> {
     worker.left = -Infinity; // it takes no more
     await worker.channel.settled();
+    // The message that it is ready may come after the news of its end.
+    for (let turns = PATIENCE; turns > 0 && !worker.ready; turns--) {
+      await new Promise<void>(nextTurn);
+    }
     if (!this.#workers.has(worker)) return;
     const exit = (call: Call) =>
       new WorkerExitError(
