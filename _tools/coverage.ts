@@ -51,14 +51,28 @@ interface FileHits {
 
 const folder = await Deno.makeTempDir({ prefix: "coverage-" });
 
-async function run(args: string[], env = {}): Promise<string> {
-  const { stdout } = await new Deno.Command(Deno.execPath(), {
+/** Runs Deno; tells what it printed, and what it complained of if it failed. */
+async function run(
+  args: string[],
+  env = {},
+): Promise<{ printed: string; complaint: string | undefined }> {
+  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args,
     cwd: root,
     env,
-    stderr: "null",
   }).output();
-  return new TextDecoder().decode(stdout);
+  const [printed, complaint] = [stdout, stderr].map((it) =>
+    new TextDecoder().decode(it)
+  ) as [string, string];
+  return { printed, complaint: success ? undefined : complaint };
+}
+
+async function collected(): Promise<Map<string, FileHits>> {
+  const { printed, complaint } = await run(["coverage", "--lcov", folder]);
+  if (complaint !== undefined) throw new Error(complaint);
+  const files = read(printed);
+  if (files.size === 0) throw new Error("Cannot find any coverage");
+  return files;
 }
 
 async function test(names: string[], filter: string, env = {}): Promise<void> {
@@ -74,7 +88,7 @@ async function test(names: string[], filter: string, env = {}): Promise<void> {
     `--filter=${filter}`,
     ...names.map((name) => `tests/${name}_test.ts`),
   ];
-  const printed = await run(args, env);
+  const { printed } = await run(args, env);
   for (const [line] of printed.matchAll(/^.* \.\.\. FAILED .*$/gm)) {
     console.log(`under coverage: ${line}`);
   }
@@ -111,7 +125,7 @@ try {
   }
   await test([...TESTS, ...units.sort()], FEW_STARTS);
   await test(PROGRAMS, COUNTING, { DENO_COVERAGE_DIR: folder });
-  const files = [...read(await run(["coverage", "--lcov", folder]))]
+  const files = [...await collected()]
     .filter(([path]) => isOurs(path))
     .sort(([a], [b]) => a < b ? -1 : 1);
 

@@ -7,7 +7,7 @@ import {
   assertRejects,
   assertStrictEquals,
 } from "@std/assert";
-import { ProcessPool, ThreadPool } from "../mod.ts";
+import { Barrier, ProcessPool, ThreadPool } from "../mod.ts";
 import {
   abandonsBusyThreads,
   type AnyPool,
@@ -40,6 +40,13 @@ const beginAndSpin = (cells: Int32Array) => {
   while (Atomics.load(cells, 1) === 0);
 };
 const release = (cells: Int32Array) => void Atomics.store(cells, 1, 1);
+
+/** Resolves when all workers of a pool have run something. */
+async function started(pool: ProcessPool): Promise<void> {
+  const all = new Barrier(pool.processes);
+  const meet = (all: Barrier) => all.wait();
+  await pool.map(meet, Array(pool.processes).fill(all), { chunkSize: 1 });
+}
 
 async function assertTimesOut(
   call: () => PromiseLike<unknown>,
@@ -363,6 +370,7 @@ test("ProcessPool stops all of a map of which a worker ran late", {
   timeout,
 }, async () => {
   const pool = new ProcessPool(2);
+  await started(pool);
   const cells = sharedCells(2);
   const hold = (n: number, cells: Int32Array) => {
     Atomics.add(cells, 0, 1);
@@ -389,6 +397,7 @@ test("ProcessPool.imapUnordered() gives a long item the time of no other", {
   timeout,
 }, async () => {
   await using pool = new ProcessPool(2);
+  await started(pool);
   const work = (n: number) => {
     if (n > 0) return new Promise<number>((it) => setTimeout(it, 25, n));
     const end = Date.now() + 1_000;
