@@ -36,7 +36,7 @@ export interface CallRequest {
   readonly kind: CallKind;
   /** The function. */
   readonly fn: AnyFunction;
-  /** Of calls with the same number none begins after one that failed. */
+  /** Of calls with the same number, but 0, none begins after one that failed. */
   readonly group?: number;
   /** The arguments of `apply`, the items of `map`, the argument lists of `starmap`. */
   readonly payload: readonly unknown[];
@@ -130,6 +130,8 @@ export interface ExecutorStats {
 
 /** Who runs calls: {@linkcode Call.settle} tells how each ended. */
 export interface Executor {
+  /** A number for calls of which none is to begin after one that failed, or 0. */
+  newGroup(): number;
   /** Takes a call, to run it when its turn comes. */
   submit(call: Call): void;
   /**

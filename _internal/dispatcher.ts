@@ -23,6 +23,7 @@ import {
 import { Child } from "./child.ts";
 import type { ValueWire } from "./codec.ts";
 import { WorkerExitError } from "./errors.ts";
+import { newGroup } from "./group.ts";
 import { Latch } from "./latch.ts";
 import { BELL_CELLS, BellCell, QUICK_US } from "./protocol.ts";
 import {
@@ -114,6 +115,8 @@ export class Dispatcher implements Executor {
   #unfinished = 0;
   /** Number of the next worker. */
   #number = 1;
+  /** Number of the last group. */
+  #group = 0;
   /** The worker that answers most of the time: the most likely to be awake. */
   #hot: Worker | undefined;
   /** How many answers of others came since its last one. */
@@ -146,6 +149,10 @@ export class Dispatcher implements Executor {
       });
     }
     for (let i = 0; i < options.processes; i++) this.#spawn();
+  }
+
+  newGroup(): number {
+    return this.#group = newGroup(this.#bell, BellCell.Groups, this.#group);
   }
 
   submit(call: Call): void {

@@ -16,6 +16,8 @@
  * barrier.abort();
  * await assertRejects(() => barrier.wait(), BrokenBarrierError);
  * ```
+ *
+ * @see {@link https://docs.python.org/3/library/threading.html#threading.BrokenBarrierError}
  */
 export class BrokenBarrierError extends Error {
   /** The name of the class. */

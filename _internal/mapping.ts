@@ -21,7 +21,6 @@ import {
   watchLimits,
 } from "./limits.ts";
 import { timeoutError } from "./check.ts";
-import { MAX_GROUP } from "./protocol.ts";
 import { hold, release } from "./runtime.ts";
 
 /** What is to be mapped, and how. */
@@ -36,9 +35,6 @@ export interface MapRequest {
     | ((progress: { done: number; total: number | undefined }) => unknown)
     | undefined;
 }
-
-/** The number of the last map of this thread. */
-let lastGroup = 0;
 
 /**
  * Maps a function over all items.
@@ -64,7 +60,7 @@ export function mapAll(
     let reading = true;
     let over = false;
     const deadline = deadlineOf(limits);
-    const group = lastGroup = lastGroup % MAX_GROUP + 1;
+    const group = executor.newGroup();
 
     const end = (error?: { error: unknown }, stop = false) => {
       if (over) return;

@@ -8,6 +8,7 @@ import type { CallKind } from "./call.ts";
 import type { CallableWire } from "./callable.ts";
 import type { ValueWire } from "./codec.ts";
 import type { ThrownWire } from "./error_wire.ts";
+import { GROUP_CELLS } from "./group.ts";
 
 /** The first message: who the thread is and what it does. */
 export interface Boot {
@@ -95,16 +96,18 @@ export const QUICK_US = 50;
 /** How many there are. */
 export const LANE_CELLS: number = 8 * LINE;
 
-/** The words that wake a pool. */
+/** The words that all workers of a pool share. */
 export const BellCell = {
   /** [workers] Goes up with every answer. */
   Answers: 0,
   /** [pool] `1` before it sleeps until Answers changes, `0` after. */
   PoolAsleep: LINE,
+  /** [both] From here on: which groups have failed; see group.ts. */
+  Groups: 2 * LINE,
 } as const;
 
 /** How many there are. */
-export const BELL_CELLS: number = 2 * LINE;
+export const BELL_CELLS: number = BellCell.Groups + GROUP_CELLS;
 
 /** The word of a call's frame beside its length, and what follows. */
 export const CallFrame = {
@@ -137,9 +140,6 @@ export const AnswerFrame = {
   /** The call was not begun, as one of its group had failed. */
   Dropped: 2,
 } as const;
-
-/** The largest number of a group. */
-export const MAX_GROUP: number = 2 ** (32 - CallFrame.GroupShift) - 1;
 
 /** An array of numbers. */
 export type Numbers = Int32Array<ArrayBuffer> | Float64Array<ArrayBuffer>;

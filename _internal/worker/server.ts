@@ -13,10 +13,11 @@ import {
   reviveCallable,
 } from "../callable.ts";
 import { timeoutError } from "../check.ts";
-import { claim, MAX_SENT, unclaimed } from "../claim.ts";
+import { claim, unclaimed } from "../claim.ts";
 import { decode } from "../codec.ts";
 import { toThrownWire } from "../error_wire.ts";
 import { readValue, writeValue } from "../frame.ts";
+import { failGroup, hasFailed } from "../group.ts";
 import { blame, buffersIn, pack, unpack } from "../payload.ts";
 import { afterwards } from "../promises.ts";
 import {
@@ -281,34 +282,6 @@ function turns(count: number, callback: () => void): void {
   else nextTurn(() => turns(count - 1, callback));
 }
 
-/**
- * The groups of which a call has failed here.
- *
- * It need not know them for ever: once the pool has read of a failure it sends
- * no more of that group. Till then no more calls can come after it than may be on
- * their way, and as many again while the pool reads; and of each that failed
- * since, one has been claimed.
- */
-class FailedGroups {
-  // No set, whose methods a task could replace.
-  readonly #known: Record<number, true> = Object.create(null);
-  /** The numbers in the order of their failures. */
-  readonly #order: number[] = [];
-  #at = 0;
-
-  add(group: number): void {
-    const oldest = this.#order[this.#at];
-    if (oldest !== undefined) delete this.#known[oldest];
-    this.#known[group] = true;
-    this.#order[this.#at] = group;
-    this.#at = (this.#at + 1) % (2 * MAX_SENT);
-  }
-
-  has(group: number): boolean {
-    return group in this.#known;
-  }
-}
-
 /** Calls that come as frames. */
 class FastLane implements Lane {
   readonly #runner: Runner;
@@ -321,7 +294,6 @@ class FastLane implements Lane {
   #at = 0;
   /** Where the last answer that was read ends, when that was last looked at. */
   #unread = 0;
-  readonly #failed = new FailedGroups();
   /** By number; no map, whose methods a task could replace. */
   readonly #payloads: Record<number, PayloadWire> = Object.create(null);
   /** Something has to happen before the next call can be claimed. */
@@ -408,7 +380,9 @@ class FastLane implements Lane {
     const end = at + ring.words[word]!;
     this.#read = end;
     const group = flags >>> CallFrame.GroupShift;
-    if (group !== 0 && this.#failed.has(group)) return this.#drop();
+    if (group !== 0 && hasFailed(this.#bell, BellCell.Groups, group)) {
+      return this.#drop();
+    }
     this.#pace.count(fn);
     const task: Task = {
       kind,
@@ -498,6 +472,7 @@ class FastLane implements Lane {
   }
 
   #answer(task: Task, outcome: Outcome): void {
+    if (!outcome.ok) this.#failGroup(task);
     const ring = this.#answers;
     const at = this.#room();
     if (at < 0) return this.#whenRead(() => this.#answer(task, outcome));
@@ -514,12 +489,16 @@ class FastLane implements Lane {
     }
     if (end < 0) {
       // Before the frame: whoever reads the frame finds the message there.
-      const ok = this.#runner.answer(task, outcome);
-      if (!ok && task.group !== 0) this.#failed.add(task.group);
+      if (!this.#runner.answer(task, outcome)) this.#failGroup(task);
       end = at + HEADER;
       kind = AnswerFrame.Posted;
     }
     this.#publish(at, end, kind);
+  }
+
+  /** Lets no worker begin a call that belongs with one that has failed. */
+  #failGroup({ group }: Task): void {
+    if (group !== 0) failGroup(this.#bell, BellCell.Groups, group);
   }
 
   /** Answers that a call was not begun. */
