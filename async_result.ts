@@ -36,6 +36,7 @@ export interface AsyncResultWaitOptions {
  * ```
  *
  * @typeParam T The result's type.
+ * @see {@link https://docs.python.org/3/library/multiprocessing.html#multiprocessing.pool.AsyncResult}
  */
 export class AsyncResult<T> implements PromiseLike<T> {
   readonly #promise: Promise<T>;
@@ -98,6 +99,7 @@ export class AsyncResult<T> implements PromiseLike<T> {
    * @returns The value.
    * @throws {DOMException} A `TimeoutError` if the time runs out.
    * @throws {RangeError} If `options.timeout` is negative or `NaN`.
+   * @throws {TypeError} If an option is not of its type.
    * @throws What the call failed with.
    */
   async get(options: AsyncResultWaitOptions = {}): Promise<T> {
@@ -122,6 +124,7 @@ export class AsyncResult<T> implements PromiseLike<T> {
    * @param options How long to wait.
    * @returns `true` once it has ended, `false` if the time ran out.
    * @throws {RangeError} If `options.timeout` is negative or `NaN`.
+   * @throws {TypeError} If an option is not of its type.
    */
   async wait(options: AsyncResultWaitOptions = {}): Promise<boolean> {
     const timeout = checkTimeout(options.timeout, "wait for result");

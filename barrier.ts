@@ -101,7 +101,7 @@ export class Barrier {
    * @param options An action and a default timeout.
    * @throws {RangeError} If `parties` is not a positive integer, or `timeout`
    * negative or `NaN`.
-   * @throws {TypeError} If `action` is not a function.
+   * @throws {TypeError} If `action` is not a function, or `timeout` not a number.
    * @throws {Error} If `SharedArrayBuffer` is missing, as in a page that is not
    * cross-origin isolated.
    */
@@ -165,6 +165,7 @@ export class Barrier {
    * @throws {BrokenBarrierError} If the barrier is broken or reset.
    * @throws {DOMException} A `TimeoutError` if the time runs out.
    * @throws {RangeError} If `options.timeout` is negative or `NaN`.
+   * @throws {TypeError} If an option is not of its type.
    * @throws The signal's reason, if `options.signal` aborts first.
    * @throws What the action threw, if this party ran it.
    */
@@ -241,6 +242,7 @@ export class Barrier {
    * @throws {BrokenBarrierError} If the barrier is broken or reset.
    * @throws {DOMException} A `TimeoutError` if the time runs out.
    * @throws {RangeError} If `options.timeout` is negative or `NaN`.
+   * @throws {TypeError} If an option is not of its type.
    * @throws {TypeError} If this thread may not block, as a browser's main
    * thread, or if the action returns a promise, which breaks the barrier.
    * @throws What the action threw, if this party ran it.

@@ -179,6 +179,7 @@ export class Event {
    * @param options Timeout and cancellation of this wait.
    * @returns `true` once a `set()` has happened, `false` if the time ran out.
    * @throws {RangeError} If `options.timeout` is negative or `NaN`.
+   * @throws {TypeError} If an option is not of its type.
    * @throws The signal's reason, if `options.signal` aborts first.
    */
   async wait(options: EventWaitOptions = {}): Promise<boolean> {
@@ -206,6 +207,7 @@ export class Event {
    * @param options Timeout of this wait.
    * @returns `true` once a `set()` has happened, `false` if the time ran out.
    * @throws {RangeError} If `options.timeout` is negative or `NaN`.
+   * @throws {TypeError} If an option is not of its type.
    * @throws {TypeError} If this thread may not block, as a browser's main thread.
    */
   waitSync(options: EventWaitSyncOptions = {}): boolean {

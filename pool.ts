@@ -43,18 +43,24 @@ export { AsyncResult, PoolClosedError, WorkerExitError };
 export interface CallLimits {
   /**
    * Milliseconds from the submission after which the call is given up; for
-   * `imap` and `imapUnordered` from each `next()`.
+   * `imap` and `imapUnordered` from each `next()`. `0` gives it up at once,
+   * unless an `imap` has a result already.
    *
    * @default {Infinity}
    */
   timeout?: number;
-  /** Gives the call up. */
+  /** Gives the call up, which rejects with the signal's reason; the work is stopped. */
   signal?: AbortSignal;
 }
 
 /** Options of {@linkcode Pool.apply}. */
 export interface ApplyOptions extends CallLimits {
-  /** What goes to the worker instead of being copied. */
+  /**
+   * Buffers, ports and streams that move to the worker instead of being copied,
+   * and are of no use here afterwards. Such a call waits for an idle worker.
+   *
+   * @default {[]}
+   */
   transfer?: Transferable[];
   /**
    * Whether buffers in the result come back instead of being copied.
@@ -66,9 +72,9 @@ export interface ApplyOptions extends CallLimits {
 
 /** Options of {@linkcode Pool.applyAsync}. */
 export interface ApplyAsyncOptions<R> extends ApplyOptions {
-  /** Is given the result, once. */
+  /** Is given the result, once. What it throws is an uncaught error. */
   callback?: (result: R) => unknown;
-  /** Is given the error, once. */
+  /** Is given the error, once. What it throws is an uncaught error. */
   errorCallback?: (error: unknown) => unknown;
 }
 
@@ -80,13 +86,16 @@ export interface Progress {
   total: number | undefined;
 }
 
-/** Options of {@linkcode Pool.map}, {@linkcode Pool.starmap} and {@linkcode Pool.imap}. */
+/**
+ * Options of {@linkcode Pool.map}, {@linkcode Pool.starmap},
+ * {@linkcode Pool.imap} and {@linkcode Pool.imapUnordered}.
+ */
 export interface MapOptions extends CallLimits {
   /**
    * Items that go to a worker together.
    *
-   * @default About four chunks a process; 1 for `imap` and `imapUnordered`, and
-   * for an input of unknown length.
+   * @default About four chunks a process; 1 for `imap`, `imapUnordered` and an
+   * async iterable.
    */
   chunkSize?: number;
   /**
@@ -95,15 +104,18 @@ export interface MapOptions extends CallLimits {
    * @default {false}
    */
   transferResult?: boolean;
-  /** Is told after each chunk how far the call has come. */
+  /**
+   * Is told after each chunk how far the call has come. What it throws is an
+   * uncaught error.
+   */
   onProgress?: (progress: Progress) => unknown;
 }
 
 /** Options of {@linkcode Pool.mapAsync} and {@linkcode Pool.starmapAsync}. */
 export interface MapAsyncOptions<R> extends MapOptions {
-  /** Is given the results, once. */
+  /** Is given the results, once. What it throws is an uncaught error. */
   callback?: (results: R[]) => unknown;
-  /** Is given the error, once. */
+  /** Is given the error, once. What it throws is an uncaught error. */
   errorCallback?: (error: unknown) => unknown;
 }
 
@@ -127,7 +139,11 @@ export interface PoolStats {
 
 /** Options of {@linkcode ThreadPool}. */
 export interface ThreadPoolOptions<A extends unknown[] = unknown[]> {
-  /** Runs once before the first task; in a `ProcessPool` once in each worker. */
+  /**
+   * Runs once before the first task; in a `ProcessPool` once in each worker, also
+   * in those that replace others. When it throws, or ends its worker, every call
+   * rejects with that error.
+   */
   initializer?: (...args: A) => unknown;
   /**
    * The arguments of the initializer.
@@ -141,9 +157,9 @@ export interface ThreadPoolOptions<A extends unknown[] = unknown[]> {
 export interface ProcessPoolOptions<A extends unknown[] = unknown[]>
   extends ThreadPoolOptions<A> {
   /**
-   * After how many tasks a worker is replaced by a new one.
+   * After how many tasks a worker is replaced by a new one: a positive integer.
    *
-   * @default {Infinity}
+   * @default No limit.
    */
   maxTasksPerChild?: number;
   /**
@@ -215,7 +231,8 @@ export abstract class Pool {
    * @returns What the function returned, or its promise gave.
    * @throws {PoolClosedError} If the pool is closed, or terminated before the end.
    * @throws {WorkerExitError} If the worker ended before the call did.
-   * @throws {TypeError} If `fn` is not a function that can be sent.
+   * @throws {TypeError} If `fn`, or the action of a barrier in `args`, is not a
+   * function that can be sent, or `args` or an option is not of its type.
    * @throws {RangeError} If `options.timeout` is negative or `NaN`.
    * @throws {DOMException} A `TimeoutError` if the time runs out; a
    * `DataCloneError` if an argument or the result cannot be sent.
@@ -252,7 +269,8 @@ export abstract class Pool {
    * @param options As of `apply`, and callbacks.
    * @returns The result, under way.
    * @throws {PoolClosedError} If the pool is closed.
-   * @throws {TypeError} If `fn` is not a function or an option not of its type.
+   * @throws {TypeError} If `fn` is not a function, or `args` or an option not of
+   * its type.
    * @throws {RangeError} If `options.timeout` is negative or `NaN`.
    */
   applyAsync<F extends AnyFunction>(
@@ -284,8 +302,9 @@ export abstract class Pool {
    * @returns The results in the order of the items.
    * @throws {PoolClosedError} If the pool is closed, or terminated before the end.
    * @throws {WorkerExitError} If a worker ended before its chunk did.
-   * @throws {TypeError} If `fn` is not a function that can be sent, or `iterable`
-   * not iterable.
+   * @throws {TypeError} If `fn`, or the action of a barrier in an item, is not a
+   * function that can be sent, `iterable` is not iterable, or an option not of its
+   * type.
    * @throws {RangeError} If `options.timeout` is negative or `NaN`, or
    * `options.chunkSize` not a positive integer.
    * @throws {DOMException} A `TimeoutError` if the time runs out; a
@@ -408,6 +427,9 @@ export abstract class Pool {
    * chunks a process ahead of the consumer. Leaving the loop stops the reading,
    * closes the source without waiting for it, and drops what has not begun.
    *
+   * An iteration that has begun goes on after `close()`; the first `next()` of one
+   * that has not rejects with a {@linkcode PoolClosedError} then.
+   *
    * @example Usage
    * ```ts
    * import { ProcessPool } from "@multi/processing";
@@ -433,9 +455,11 @@ export abstract class Pool {
    * @returns The results; `next()` rejects as {@linkcode Pool.map} does, and that
    * ends the iteration.
    * @throws {PoolClosedError} If the pool is closed.
-   * @throws {TypeError} If `fn` is not a function or `iterable` not iterable.
+   * @throws {TypeError} If `fn` is not a function, `iterable` not iterable, or an
+   * option not of its type.
    * @throws {RangeError} If `options.timeout` is negative or `NaN`, or
    * `options.chunkSize` not a positive integer.
+   * @see {@link https://docs.python.org/3/library/multiprocessing.html#multiprocessing.pool.Pool.imap}
    */
   imap<T, R>(
     fn: (item: T) => R,
@@ -694,8 +718,11 @@ export abstract class Pool {
  *   elsewhere.
  * - A call that times out or is aborted is really stopped, and its worker
  *   replaced. Deno cannot stop a thread that is busy: there a call with a
- *   `timeout` runs under a watchdog in the worker, and a loop that a `signal`
- *   should stop is abandoned.
+ *   `timeout` runs under a watchdog in the worker up to its first `await`; a loop
+ *   after that, or one that a `signal` should stop, is abandoned.
+ * - An error in a call arrives with its class (one of ECMAScript's, a
+ *   `DOMException` or one of this module's, else `Error`), its name, message,
+ *   cause, own properties and the worker's stack.
  * - A short call does not wait behind a long one while another worker is idle.
  * - A pool with nothing to do does not keep the program from ending.
  *

@@ -85,6 +85,8 @@ const active = new Set<Process>();
  *   `1` when it threw (the error is written to standard error under the
  *   process's name, and this thread lives on), `n` after `Deno.exit(n)` or
  *   `process.exit(n)`, `-15` after `terminate()`, `-9` after `kill()`.
+ * - It ends when its target has, whatever timers are left. `self.close()` ends it
+ *   with `0`, and an error that nothing in it caught with `1`.
  * - A process keeps the program alive until it ends, unless it is a daemon.
  * - The children of a process end with it.
  *
@@ -183,6 +185,7 @@ export class Process<F extends AnyFunction = AnyFunction> {
    *
    * @throws {Error} If the process was started before.
    * @throws {DOMException} A `DataCloneError` if an argument cannot be sent.
+   * @throws {TypeError} If the action of a barrier in the arguments cannot be sent.
    */
   start(): void {
     if (this.#child !== undefined) {
@@ -231,6 +234,7 @@ export class Process<F extends AnyFunction = AnyFunction> {
    * @returns The exit code, or `null` if the time ran out.
    * @throws {Error} If the process was not started.
    * @throws {RangeError} If `options.timeout` is negative or `NaN`.
+   * @throws {TypeError} If an option is not of its type.
    * @throws The signal's reason, if `options.signal` aborts first.
    */
   async join(options: ProcessJoinOptions = {}): Promise<number | null> {
@@ -339,6 +343,7 @@ export interface ProcessInfo {
  * ```
  *
  * @returns The process's name and id: "MainProcess" and 0 in the program itself.
+ * @see {@link https://docs.python.org/3/library/multiprocessing.html#multiprocessing.current_process}
  */
 export function currentProcess(): ProcessInfo {
   const { name, id } = realm.process;
@@ -346,7 +351,8 @@ export function currentProcess(): ProcessInfo {
 }
 
 /**
- * Lists the processes that this thread has started and that are alive.
+ * Lists the processes that this thread has started and that are alive. Workers
+ * of pools are not among them.
  *
  * @example Usage
  * ```ts
@@ -357,6 +363,7 @@ export function currentProcess(): ProcessInfo {
  * ```
  *
  * @returns The processes, oldest first.
+ * @see {@link https://docs.python.org/3/library/multiprocessing.html#multiprocessing.active_children}
  */
 export function activeChildren(): Process[] {
   return [...active];

@@ -21,8 +21,10 @@ export type { AnyFunction };
  * module imports and keeps. The function need not be exported.
  *
  * As with Python's spawn, the top level of the module runs again in each
- * worker; `import.meta.main` is `false` there. On Deno the import needs read
- * (or import) permission.
+ * worker, where `currentProcess().id` is not 0 and `import.meta.main` not `true`.
+ * Mark the function where that comes on every import: a mark that the worker
+ * does not reach rejects the call. On Deno the import needs read (or import)
+ * permission.
  *
  * @example Usage
  * ```ts
@@ -39,13 +41,17 @@ export type { AnyFunction };
  * @param module The module's URL: `import.meta.url`.
  * @param fn The function, which must have a name.
  * @returns The same function, marked.
- * @throws {TypeError} If the function has no name, if another function of the
- * module was marked with that name, or if `module` is not an absolute URL.
+ * @throws {TypeError} If `fn` is neither a function nor a name, if the function
+ * has no name, if another function of the module was marked with that name, or if
+ * `module` is not an absolute URL.
+ * @see {@link https://docs.python.org/3/library/multiprocessing.html#contexts-and-start-methods}
  */
 export function task<F extends AnyFunction>(module: string | URL, fn: F): F;
 /**
- * Names an export of a module that this thread may never load. Calling the
- * result directly imports the module and calls the export.
+ * Names an export of a module that this thread may never load.
+ *
+ * Calling the result directly imports the module, calls the export and returns a
+ * promise, whatever `F` says; it rejects if there is no such module or export.
  *
  * @example Usage
  * ```ts

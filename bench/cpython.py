@@ -7,7 +7,7 @@ import statistics
 import time
 
 PROCESSES = 2
-REPETITIONS = 5
+REPETITIONS = 7
 
 
 def square(n):
@@ -62,9 +62,9 @@ def main():
             lambda: list(pool.imap_unordered(square, range(20000))))
         data = bytes(16 * 2**20)
         figures["copy"] = median(lambda: pool.apply(echo, (data,))) * 1e3
-        serial = median(lambda: [fibonacci(24) for _ in range(16)], 3)
+        serial = median(lambda: [fibonacci(27) for _ in range(16)])
         figures["speedup"] = serial / median(
-            lambda: pool.map(fibonacci, [24] * 16, chunksize=1), 3)
+            lambda: pool.map(fibonacci, [27] * 16, chunksize=1))
 
     def start():
         with multiprocessing.Pool(PROCESSES) as fresh:

@@ -1,5 +1,6 @@
 /**
- * A restaurant and a diner: two processes that take turns through one event.
+ * A restaurant and a diner: two processes that take turns through one event, and
+ * a barrier that sees to it that no pulse is missed.
  *
  * Run it with `deno run examples/restaurant.ts` or
  * `bun run examples/restaurant.ts`; `--fast` after the name shortens the pauses.
@@ -26,8 +27,7 @@ const DINER = [
  * One side of the conversation. It is sent to its process as source text, so
  * it uses nothing but its arguments and globals.
  *
- * A turn is passed on as in the tutorial: `set(); clear(); await wait()`. Such a
- * pulse releases the waits that began before it and no others, which leaves
+ * A turn is passed on by a pulse: `set(); clear(); await wait()`. Such a pulse releases the waits that began before it and no others, which leaves
  * two ways to lose one and wait for ever:
  *
  * - at the start, when one side speaks before the other has come to its wait;
