@@ -84,7 +84,8 @@ export function mapAll(
           open.delete(call);
           if (over) return;
           if (!outcome.ok) {
-            const { late, error } = outcome;
+            const { dropped, late, error } = outcome;
+            if (dropped) return; // the answer of the one that failed will come
             return late
               ? end({ error: timeoutError(action(), limits.timeout) }, true)
               : end({ error });

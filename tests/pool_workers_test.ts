@@ -686,38 +686,53 @@ test("ProcessPool goes on after a chunk that failed while its thread blocks", {
   assertEquals([completed, failed], [2, 1]);
 });
 
-test("ProcessPool begins no chunk elsewhere while its thread blocks", {
-  timeout,
-}, async () => {
-  await using pool = new ProcessPool(2);
-  const [begun, failed, done] = [new Event(), new Event(), new Event()];
-  const cells = sharedCells(2);
-  // The second chunk begins before the first fails, and ends after it.
-  const work = (n: number, cells: Int32Array, begun: Event, failed: Event) => {
-    Atomics.add(cells, 0, 1);
-    if (n === 0) {
-      begun.waitSync();
-      throw new Error("the first");
-    }
-    begun.set();
-    failed.waitSync();
-  };
-  // Comes after the chunks of its worker.
-  const next = (cells: Int32Array, failed: Event, done: Event) => {
-    failed.set();
-    if (Atomics.add(cells, 1, 1) === 1) done.set();
-  };
-  const items = Array.from(
-    { length: 20 },
-    (_, n): [number, Int32Array, Event, Event] => [n, cells, begun, failed],
+for (const bad of [0, 1]) {
+  test(
+    `ProcessPool begins no chunk after chunk ${bad} while its thread blocks`,
+    {
+      timeout,
+    },
+    async () => {
+      await using pool = new ProcessPool(2);
+      const [begun, failed, done] = [new Event(), new Event(), new Event()];
+      const cells = sharedCells(2);
+      // One of the first two chunks fails while the other runs in the other worker.
+      const work = (isBad: boolean, cells: Int32Array, ...events: Event[]) => {
+        const [begun, failed] = events as [Event, Event];
+        Atomics.add(cells, 0, 1);
+        if (isBad) {
+          begun.waitSync();
+          throw new Error("on purpose");
+        }
+        begun.set();
+        failed.waitSync();
+      };
+      // Comes after the chunks of its worker.
+      const next = (cells: Int32Array, failed: Event, done: Event) => {
+        failed.set();
+        if (Atomics.add(cells, 1, 1) === 1) done.set();
+      };
+      const items = Array.from(
+        { length: 20 },
+        (
+          _,
+          n,
+        ): [boolean, Int32Array, Event, Event] => [
+          n === bad,
+          cells,
+          begun,
+          failed,
+        ],
+      );
+      const mapping = outcomes([pool.starmap(work, items, { chunkSize: 1 })]);
+      const calls = [0, 1].map(() => pool.apply(next, [cells, failed, done]));
+      assert(done.waitSync({ timeout: 10_000 }));
+      assertEquals(cells[0], 2);
+      assertEquals(await mapping, ["Error"]);
+      await Promise.all(calls);
+    },
   );
-  const mapping = outcomes([pool.starmap(work, items, { chunkSize: 1 })]);
-  const calls = [0, 1].map(() => pool.apply(next, [cells, failed, done]));
-  assert(done.waitSync({ timeout: 10_000 }));
-  assertEquals(cells[0], 2);
-  assertEquals(await mapping, ["Error"]);
-  await Promise.all(calls);
-});
+}
 
 const { lane } = travel;
 for (const way of ["shared", "plain"] as const) {
