@@ -2,7 +2,7 @@
 
 import { test } from "node:test";
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { PoolClosedError, ProcessPool } from "../mod.ts";
+import { Event, PoolClosedError, ProcessPool } from "../mod.ts";
 import { drained, POOLS, reached, sharedCells, until } from "./_pools.ts";
 
 const timeout = 30_000;
@@ -179,16 +179,19 @@ for (const Pool of POOLS) {
     await using pool = new Pool(1);
     const cells = sharedCells();
     const count = (cells: Int32Array) => Atomics.add(cells, 0, 1);
+    const gate = new Event();
+    type Item = [number, Int32Array, Event];
     const it = pool.imap(
-      async ([n, cells]: [number, Int32Array]) => {
+      async ([n, cells, gate]: Item) => {
         Atomics.add(cells, 0, 1);
-        if (n === 1) await new Promise((resolve) => setTimeout(resolve, 30));
+        if (n === 1) await gate.wait();
       },
-      Array.from({ length: 4 }, (_, i): [number, Int32Array] => [i, cells]),
+      Array.from({ length: 4 }, (_, i): Item => [i, cells, gate]),
     );
     await it.next();
     await reached(cells, 0, 2);
     await it.return!();
+    gate.set();
     assertEquals(await pool.apply(count, [cells]), 2);
   });
 

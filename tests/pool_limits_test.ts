@@ -7,7 +7,7 @@ import {
   assertRejects,
   assertStrictEquals,
 } from "@std/assert";
-import { Barrier, ProcessPool, ThreadPool } from "../mod.ts";
+import { Barrier, Event, ProcessPool, ThreadPool } from "../mod.ts";
 import {
   abandonsBusyThreads,
   type AnyPool,
@@ -61,7 +61,7 @@ async function assertTimesOut(
   const took = performance.now() - began;
   assertEquals(error.name, "TimeoutError");
   assert(took > atLeast - 5, `${took} ms`);
-  assert(took < atLeast + 1000, `${took} ms`);
+  assert(took < atLeast + 5000, `${took} ms`);
 }
 
 /** The ways to submit one endless call. */
@@ -90,7 +90,7 @@ for (const Pool of POOLS) {
     const calls = submissions(pool, { timeout: 60 });
     assertEquals(await outcomes(calls), calls.map(() => "TimeoutError"));
     const took = performance.now() - began;
-    assert(took > 55 && took < 1000, `${took} ms`);
+    assert(took > 55 && took < 5000, `${took} ms`);
   });
 
   test(`${name} does not begin a call that is given 0 ms`, {
@@ -127,9 +127,11 @@ for (const Pool of POOLS) {
   }, async () => {
     await using pool = new Pool(1);
     const cells = sharedCells();
-    const first = pool.apply(() => new Promise((r) => setTimeout(r, 150)));
+    const gate = new Event();
+    const first = pool.apply((gate: Event) => gate.wait(), [gate]);
     const count = (cells: Int32Array) => void Atomics.add(cells, 0, 1);
     await assertTimesOut(() => pool.apply(count, [cells], { timeout: 50 }), 50);
+    gate.set();
     await first;
     assertEquals(await pool.apply(double, [1]), 2);
     assertEquals(cells[0], 0); // it was dropped
@@ -376,16 +378,16 @@ test("ProcessPool stops all of a map of which a worker ran late", {
     Atomics.add(cells, 0, 1);
     return n === 0
       ? new Promise<never>(() => {})
-      : void Atomics.wait(cells, 1, 0, 500);
+      : void Atomics.wait(cells, 1, 0, 1_300);
   };
   const mapping = outcomes([
     pool.starmap(hold, [[0, cells], [1, cells], [2, cells]], {
       chunkSize: 1,
-      timeout: 300,
+      timeout: 1_000,
     }),
   ]);
   await reached(cells, 0, 2);
-  const end = Date.now() + 900;
+  const end = Date.now() + 1_800;
   while (Date.now() < end); // the worker tells of it before this thread's timer
   assertEquals(await mapping, ["TimeoutError"]);
   await until(() => pool.stats().busy === 0);
@@ -400,13 +402,13 @@ test("ProcessPool.imapUnordered() gives a long item the time of no other", {
   await started(pool);
   const work = (n: number) => {
     if (n > 0) return new Promise<number>((it) => setTimeout(it, 25, n));
-    const end = Date.now() + 1_000;
+    const end = Date.now() + 2_500;
     while (Date.now() < end);
     return n;
   };
-  const items = Array.from({ length: 60 }, (_, n) => n);
+  const items = Array.from({ length: 120 }, (_, n) => n);
   const results: number[] = [];
-  for await (const n of pool.imapUnordered(work, items, { timeout: 600 })) {
+  for await (const n of pool.imapUnordered(work, items, { timeout: 1_500 })) {
     results.push(n);
   }
   assertEquals(results.sort((a, b) => a - b), items);

@@ -127,12 +127,10 @@ test("ProcessPool replaces a worker that dies while it is idle", {
   assertEquals(pool.stats().failed, 0);
 });
 
-/** Works until a time or till all is over, and tells when it did. */
-const workUntil = (end: number): [number, number] => {
+/** Works until a time or till all is over. */
+const workUntil = (end: number): void => {
   const over: Int32Array = (globalThis as Any).over;
-  const began = Date.now();
   while (Date.now() < end && Atomics.load(over, 0) === 0);
-  return [began, Date.now()];
 };
 
 /** A pool that knows `workUntil` for a quick function. */
@@ -156,32 +154,34 @@ async function poolOfQuickCalls(
 test("ProcessPool lets quick calls pass one that is not, for once", {
   timeout,
 }, async () => {
-  await using pool = await poolOfQuickCalls(2);
+  const over = sharedCells();
+  await using pool = await poolOfQuickCalls(2, over);
   for (const pause of [0, 0, 20]) {
-    let over = false;
-    const slow = pool.apply(workUntil, [Date.now() + 1_000]);
-    void slow.then(() => over = true);
+    let isOver = false;
+    const slow = pool.apply(workUntil, [Date.now() + 10_000]);
+    void slow.then(() => isOver = true);
     if (pause > 0) await new Promise((resolve) => setTimeout(resolve, pause));
     await Promise.all(Array.from(
       { length: 200 },
       () => pool.apply(workUntil, [0]),
     ));
-    assert(!over, "they waited for the slow call");
+    assert(!isOver, "they waited for the slow call");
+    Atomics.store(over, 0, 1);
     await slow;
+    Atomics.store(over, 0, 0);
   }
 });
 
 test("ProcessPool runs calls in parallel that have been quick till then", {
   timeout,
 }, async () => {
-  await using pool = await poolOfQuickCalls(3);
-  const end = Date.now() + 1_000;
-  const [first, second, third] = await pool.map(workUntil, [end, end, end], {
-    chunkSize: 1,
-  });
-  for (const [began] of [first!, second!, third!]) {
-    assert(began < end - 500, "one waited for another");
-  }
+  const over = sharedCells();
+  await using pool = await poolOfQuickCalls(3, over);
+  const end = Date.now() + 20_000;
+  const work = pool.map(workUntil, [end, end, end], { chunkSize: 1 });
+  await until(() => pool.stats().busy === 3);
+  Atomics.store(over, 0, 1);
+  await work;
 });
 
 test("ProcessPool loses what was transferred with its worker", {
@@ -367,25 +367,28 @@ test("ProcessPool lets no short call wait behind a long one", {
   await using pool = new ProcessPool(2);
   await pool.map(double, [1, 2], { chunkSize: 1 });
   const cells = sharedCells();
-  const block = (cells: Int32Array, ms: number) => {
-    Atomics.store(cells, 0, 1);
-    const until = Date.now() + ms;
-    while (Date.now() < until);
+  const block = (cells: Int32Array) => {
+    const until = Date.now() + 10_000;
+    while (Atomics.load(cells, 0) === 0 && Date.now() < until);
   };
   const tiny = () =>
     Array.from({ length: 200 }, (_, i) => pool.apply(double, [i]));
-  const times: number[] = [];
-  for (let i = 0; i < 5; i++) { // the machine may be busy with something else
-    const before = i % 2 === 0 ? [] : tiny();
-    let longIsDone = false;
-    const long = pool.apply(block, [cells, 500]).then(() => longIsDone = true);
-    const began = performance.now();
-    await Promise.all([...before, ...tiny()]);
-    times.push(performance.now() - began);
-    assert(!longIsDone, "tiny calls waited for the long one");
-    await long;
+  for (const before of [() => [], tiny]) {
+    const times: number[] = [];
+    do { // again if the machine was busy with something else
+      const earlier = before();
+      let longIsDone = false;
+      Atomics.store(cells, 0, 0);
+      const long = pool.apply(block, [cells]).then(() => longIsDone = true);
+      const began = performance.now();
+      await Promise.all([...earlier, ...tiny()]);
+      times.push(performance.now() - began);
+      assert(!longIsDone, "tiny calls waited for the long one");
+      Atomics.store(cells, 0, 1);
+      await long;
+    } while (times.at(-1)! >= 100 && times.length < 10);
+    assert(times.at(-1)! < 100, `${times} ms`);
   }
-  assert(Math.min(...times) < 100, `${times} ms`);
 });
 
 test("ProcessPool lets a worker's own timers and messages have their turn", {

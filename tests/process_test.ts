@@ -254,8 +254,8 @@ test("Process.join() sees an end in time although its thread was busy", {
   }, { args: [started] });
   process.start();
   await started.wait();
-  const joined = process.join({ timeout: 300 });
-  assertFalse(never.waitSync({ timeout: 800 }));
+  const joined = process.join({ timeout: 1_000 });
+  assertFalse(never.waitSync({ timeout: 1_300 }));
   assertStrictEquals(await joined, 0);
 });
 
