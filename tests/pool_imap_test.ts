@@ -57,9 +57,18 @@ for (const Pool of POOLS) {
     timeout,
   }, async () => {
     await using pool = new Pool(2);
-    assertEquals(await drained(pool.imapUnordered(pause, [300, 1, 2])), {
-      values: [1, 2, 300],
-    });
+    const gate = new Event();
+    const slowFirst = pool.imapUnordered(
+      async ([n, gate]: [number, Event]) => {
+        if (n === 0) await gate.wait();
+        return n;
+      },
+      [0, 1, 2].map((n): [number, Event] => [n, gate]),
+    );
+    assertEquals((await slowFirst.next()).value, 1);
+    assertEquals((await slowFirst.next()).value, 2);
+    gate.set();
+    assertEquals(await drained(slowFirst), { values: [0] });
     const many = Array.from({ length: 500 }, (_, i) => i);
     const found = await drained(
       pool.imapUnordered(double, many, { chunkSize: 7 }),
