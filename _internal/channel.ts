@@ -11,7 +11,7 @@
 import { type Call, CallState, type Outcome, UnsentError } from "./call.ts";
 import { type AnyFunction, describe, nameOf } from "./callable.ts";
 import * as claims from "./claim.ts";
-import { isCloneError, located } from "./codec.ts";
+import { isCloneError, located, unreadError } from "./codec.ts";
 import { fromThrownWire } from "./error_wire.ts";
 import { readValue, writeValue } from "./frame.ts";
 import { blame, pack, type Parcel, unpack } from "./payload.ts";
@@ -26,7 +26,13 @@ import {
   type ToServer,
 } from "./protocol.ts";
 import { follow, HEADER, lead, type Ring, ringOf, roomAt } from "./ring.ts";
-import { nextTurn, type Port, stopsBusyThreads, timers } from "./runtime.ts";
+import {
+  hearsOn,
+  nextTurn,
+  type Port,
+  stopsBusyThreads,
+  timers,
+} from "./runtime.ts";
 import { announce } from "./wait.ts";
 
 /** The pool's end of the way to one worker. */
@@ -81,6 +87,9 @@ export interface ChannelEvents {
   onSpoilt(error: unknown): void;
 }
 
+/** An answer that came as a message, perhaps one that cannot be read. */
+type PostedWire = OutcomeWire | "unread";
+
 /** What both kinds of channel do with messages. */
 abstract class Posting {
   protected readonly events: ChannelEvents;
@@ -110,10 +119,16 @@ abstract class Posting {
           message satisfies never;
       }
     };
+    // The worker sends nothing else that may be so.
+    port.onmessageerror = () => {
+      this.onPosted("unread");
+      if (hearsOn) return;
+      this.events.onSpoilt(new Error("it sent what cannot be read"));
+    };
     port.unref?.();
   }
 
-  protected abstract onPosted(outcome: OutcomeWire): void;
+  protected abstract onPosted(outcome: PostedWire): void;
 
   protected post(message: ToServer, transfer?: Transferable[]): void {
     this.port!.postMessage(message, transfer);
@@ -165,9 +180,12 @@ abstract class Posting {
 
   /** How a call ended; a promise if a module must be loaded to know it. */
   protected outcome(
-    { request: { kind } }: Call,
-    wire: OutcomeWire,
+    { request: { kind, fn } }: Call,
+    wire: PostedWire,
   ): Outcome | Promise<Outcome> {
+    if (wire === "unread") {
+      return { ok: false, error: unreadError("result", nameOf(fn)) };
+    }
     const finish = (values: ArrayLike<unknown> | undefined): Outcome => {
       if (wire.ok) {
         return { ok: true, value: kind === "apply" ? values![0] : values };
@@ -237,7 +255,7 @@ export class SharedChannel extends Posting implements Channel {
   #first = 0;
   #messages = 0;
   /** Answers that came as messages, before their frames were read. */
-  readonly #posted: OutcomeWire[] = [];
+  readonly #posted: PostedWire[] = [];
   #onSettled: (() => void) | undefined;
 
   /**
@@ -461,7 +479,7 @@ export class SharedChannel extends Posting implements Channel {
     });
   }
 
-  protected onPosted(outcome: OutcomeWire): void {
+  protected onPosted(outcome: PostedWire): void {
     this.#posted.push(outcome);
     this.drain();
   }
@@ -589,7 +607,7 @@ export class PlainChannel extends Posting implements Channel {
     return Promise.resolve();
   }
 
-  protected onPosted(outcome: OutcomeWire): void {
+  protected onPosted(outcome: PostedWire): void {
     const call = this.#call;
     this.#call = undefined;
     if (call !== undefined) {

@@ -18,7 +18,13 @@ import {
 } from "./callable.ts";
 import { afterwards } from "./promises.ts";
 import { realm } from "./realm.ts";
-import { hasItemsOnly, isDisguised, isSharedMemory } from "./runtime.ts";
+import {
+  hasItemsOnly,
+  isDisguised,
+  isRuinedInside,
+  isSharedMemory,
+  MAX_DEPTH,
+} from "./runtime.ts";
 import { reviveShared, type SharedWire } from "./shared.ts";
 
 /** A value on the wire. */
@@ -104,6 +110,21 @@ function cloneError(what: string, path: string, owner: string): DOMException {
 }
 
 /**
+ * An error for a message that was sent and cannot be read.
+ *
+ * @param what What is in it, as in `result`.
+ * @param owner Whose it is.
+ * @returns A `DataCloneError`.
+ */
+export function unreadError(what: string, owner: string): DOMException {
+  return new DOMException(
+    `Cannot send ${what} of ${owner} as the other thread cannot read it: it is ` +
+      `nested too deeply, or of a kind that is not shared with it`,
+    "DataCloneError",
+  );
+}
+
+/**
  * Says where a value that could not be cloned stands.
  *
  * @param error What the platform threw.
@@ -154,10 +175,34 @@ function clones(value: unknown): boolean {
   }
 }
 
+const sizeOf = {
+  Map: Object.getOwnPropertyDescriptor(Map.prototype, "size")!.get!,
+  Set: Object.getOwnPropertyDescriptor(Set.prototype, "size")!.get!,
+};
+
+/** Whether a value is a map, and not one in name only. */
+export function isMap(value: object): value is Map<unknown, unknown> {
+  return value instanceof Map && has(sizeOf.Map, value);
+}
+
+/** Whether a value is a set, likewise. */
+export function isSet(value: object): value is Set<unknown> {
+  return value instanceof Set && has(sizeOf.Set, value);
+}
+
+function has(size: () => number, value: object): boolean {
+  try {
+    Reflect.apply(size, value, []);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** What a scan of the value goes into. */
 function children(value: unknown): [key: string, child: unknown][] {
   if (typeof value !== "object" || value === null) return [];
-  if (value instanceof Map) {
+  if (isMap(value)) {
     return [...value].flatMap(([key, item], i) => [
       [`.keys()[${i}]`, key] as [string, unknown],
       [
@@ -168,8 +213,11 @@ function children(value: unknown): [key: string, child: unknown][] {
       ] as [string, unknown],
     ]);
   }
-  if (value instanceof Set) {
+  if (isSet(value)) {
     return [...value].map((item, i) => [`.values()[${i}]`, item]);
+  }
+  if (value instanceof Error) {
+    return Object.hasOwn(value, "cause") ? [[".cause", value.cause]] : [];
   }
   if (isOpaque(value)) return [];
   const isArray = Array.isArray(value);
@@ -194,6 +242,7 @@ function isOpaque(value: object): boolean {
 
 /** What an object is that must not be sent, although a clone of it may succeed. */
 function refusal(value: object): string | undefined {
+  if (isDisguised(value)) return "a proxy or an arguments object";
   if (value instanceof Promise) return "a promise";
   const known = realm.unsendable.get(value);
   if (known !== undefined) return known;
@@ -208,27 +257,30 @@ function refusal(value: object): string | undefined {
     case "[object WeakRef]":
       return "a weak reference";
   }
-  return undefined;
+  return isRuinedInside(value)
+    ? `an object of class ${value.constructor?.name ?? "unknown"}`
+    : undefined;
 }
 
-/** Whether a value holds anything that needs a stand-in; throws for what cannot be sent. */
+/**
+ * Whether a value holds anything that needs a stand-in; throws for what cannot be
+ * sent. It goes the way of structured clone, and so as deep.
+ */
 function scan(root: unknown, name: string, owner: string): boolean {
   let found = false;
   const seen = new Set<object>();
-  const todo: { value: object; place: Place | undefined }[] = [];
-  const visit = (
-    value: unknown,
-    parent: Place | undefined,
-    key: () => string,
-  ) => {
+  /** The objects that it is in, with what they hold and how far that was seen. */
+  const inside: { place: Place; inner: [string, unknown][]; next: number }[] =
+    [];
+  const visit = (value: unknown, parent: Place | undefined, key: string) => {
     if (typeof value === "symbol") {
-      throw cloneError("a symbol", path({ parent, key: key() }), owner);
+      throw cloneError("a symbol", path({ parent, key }), owner);
     }
     if (typeof value === "function") {
       if (!realm.marks.has(value as AnyFunction)) {
         throw cloneError(
           "a function that is not marked with task()",
-          path({ parent, key: key() }),
+          path({ parent, key }),
           owner,
         );
       }
@@ -241,18 +293,23 @@ function scan(root: unknown, name: string, owner: string): boolean {
         return;
       }
       const why = refusal(value);
-      const place = { parent, key: key() };
+      const place = { parent, key };
       if (why !== undefined) throw cloneError(why, path(place), owner);
-      if (!isOpaque(value)) todo.push({ value, place });
+      if (isOpaque(value) && !(value instanceof Error)) return;
+      if (Array.isArray(value) && isPlain(value) && hasItemsOnly(value)) return;
+      if (inside.length === MAX_DEPTH) {
+        const { place } = inside[1]!;
+        const what = `what is nested more than ${MAX_DEPTH} deep`;
+        throw cloneError(what, path(place), owner);
+      }
+      inside.push({ place, inner: children(value), next: 0 });
     }
   };
-  visit(root, undefined, () => name);
-  for (let item; (item = todo.pop()) !== undefined;) {
-    const { value, place } = item;
-    if (Array.isArray(value) && isPlain(value) && hasItemsOnly(value)) continue;
-    for (const [key, child] of children(value)) {
-      visit(child, place, () => key);
-    }
+  visit(root, undefined, name);
+  for (let last; (last = inside[inside.length - 1]) !== undefined;) {
+    const next = last.inner[last.next++];
+    if (next === undefined) inside.length--;
+    else visit(next[1], last.place, next[0]);
   }
   return found;
 }
@@ -309,8 +366,8 @@ function substitute(root: unknown): ValueWire {
 /** An empty copy, if the object is one that structured clone goes through. */
 function shell(value: object): object | undefined {
   if (isDisguised(value)) return undefined; // it will be refused
-  if (value instanceof Map) return new Map();
-  if (value instanceof Set) return new Set();
+  if (isMap(value)) return new Map();
+  if (isSet(value)) return new Set();
   if (Array.isArray(value)) return new Array(value.length);
   // What has no properties may be anything of the platform's.
   return isOpaque(value) || Object.keys(value).length === 0 ? undefined : {};
@@ -321,11 +378,11 @@ function fill(
   value: object,
   copy: (value: unknown) => unknown,
 ): void {
-  if (value instanceof Map) {
+  if (isMap(value)) {
     for (const [key, item] of value) {
       (made as typeof value).set(copy(key), copy(item));
     }
-  } else if (value instanceof Set) {
+  } else if (isSet(value)) {
     for (const item of value) (made as typeof value).add(copy(item));
   } else {
     for (const key of Object.keys(value)) {

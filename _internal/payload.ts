@@ -5,7 +5,14 @@
  */
 
 import { isIntegers, isNumbers } from "./frame.ts";
-import { decode, encode, located, type ValueWire } from "./codec.ts";
+import {
+  decode,
+  encode,
+  isMap,
+  isSet,
+  located,
+  type ValueWire,
+} from "./codec.ts";
 import { afterwards } from "./promises.ts";
 import type { Numbers, PayloadWire } from "./protocol.ts";
 import { hasItemsOnly, isDisguised } from "./runtime.ts";
@@ -67,8 +74,8 @@ function listsIn(payload: readonly unknown[]): PayloadWire["lists"] {
   for (let i = 0; i < payload.length; i++) {
     const item = payload[i];
     if (!isObject(item)) continue;
-    const fits = Array.isArray(item) && item.length >= VERY_MANY &&
-      !found.has(item) && !isDisguised(item) && isNumbers(item) &&
+    const fits = !isDisguised(item) && Array.isArray(item) &&
+      item.length >= VERY_MANY && !found.has(item) && isNumbers(item) &&
       hasItemsOnly(item);
     if (!fits) return undefined;
     found.set(item, i);
@@ -77,7 +84,7 @@ function listsIn(payload: readonly unknown[]): PayloadWire["lists"] {
   return [...found].map(([item, i]) => [i, typed(item as number[])]);
 }
 
-function isObject(value: unknown): boolean {
+function isObject(value: unknown): value is object {
   return typeof value === "object" && value !== null;
 }
 
@@ -160,10 +167,10 @@ export function buffersIn(value: unknown): Transferable[] {
     if (item instanceof ArrayBuffer) found.add(item);
     else if (ArrayBuffer.isView(item)) {
       if (item.buffer instanceof ArrayBuffer) found.add(item.buffer);
-    } else if (item instanceof Map) {
+    } else if (isMap(item)) {
       for (const [key, value] of item) todo.push(key, value);
     } else {
-      const inner = item instanceof Set ? item : Object.values(item);
+      const inner = isSet(item) ? item : Object.values(item);
       for (const value of inner) todo.push(value);
     }
   }

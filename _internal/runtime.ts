@@ -426,12 +426,58 @@ const types = builtin("node:util/types");
  * refuses proxies and `arguments`.
  *
  * @param value The object.
- * @returns Whether it is; a browser cannot tell.
+ * @returns Whether it is; a browser can tell of proxies that were revoked alone.
  */
 export function isDisguised(value: object): boolean {
-  return types !== undefined &&
-    (types.isProxy(value) || types.isArgumentsObject(value));
+  if (types !== undefined) {
+    return types.isProxy(value) || types.isArgumentsObject(value);
+  }
+  try {
+    Array.isArray(value);
+    return false;
+  } catch {
+    return true;
+  }
 }
+
+function clones(value: unknown): boolean {
+  try {
+    structuredClone(value);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Prototypes, and whether the platform says the same of their objects everywhere. */
+const cloneable = new WeakMap<object, boolean>();
+
+/**
+ * Tells whether an object is of a class that the platform refuses to clone, where
+ * it refuses only what is sent by itself and ruins what stands inside: Deno's
+ * `URL`, `Headers` and the like.
+ *
+ * @param value The object.
+ * @returns Whether it is.
+ */
+export function isRuinedInside(value: object): boolean {
+  if (runtime !== "deno") return false;
+  const prototype = Object.getPrototypeOf(value);
+  if (prototype === null || prototype === Object.prototype) return false;
+  let known = cloneable.get(prototype);
+  if (known === undefined) {
+    const empty = Object.create(prototype);
+    known = clones(empty) || !clones([empty]);
+    cloneable.set(prototype, known);
+  }
+  return !known;
+}
+
+/**
+ * How deep a value may be nested that is sent. V8 writes about a third more than
+ * it can read again in a program's main thread, which loses the message.
+ */
+export const MAX_DEPTH: number = runtime === "bun" ? Infinity : 2000;
 
 /** Of shorter arrays all keys can be looked at. */
 const LONG_ARRAY = 128;
@@ -471,12 +517,17 @@ function newLock(): string {
   return `@multi/processing ${numbers.join("-")}`;
 }
 
+/** Whether messages come after one that could not be read; Deno gives up then. */
+export const hearsOn: boolean = runtime !== "deno";
+
 /** The parent's end of the wire to a worker. */
 export interface Port {
   /** Sends a message; throws a `DataCloneError` if it cannot be cloned. */
   postMessage(message: unknown, transfer?: Transferable[]): void;
   /** Called for each message that comes. */
   onmessage: ((event: { data: Any }) => void) | null;
+  /** Called for each message that comes and cannot be read. */
+  onmessageerror: (() => void) | null;
   /** Lets no further message come or go. */
   close(): void;
   /** Lets the port hold the event loop. */

@@ -263,6 +263,38 @@ test("ProcessPool passes on this module's own errors", {
   assertEquals(exit.exitCode, 5);
 });
 
+test("ProcessPool refuses what the other thread could not read", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const make = function make(depth: number): unknown {
+    let deep: unknown = 1;
+    for (let i = 0; i < depth; i++) deep = { deep };
+    return deep;
+  };
+  const take = function take(_: unknown): number {
+    return 1;
+  };
+  const isDelivered = "Bun" in globalThis; // V8 writes what it cannot read
+  const calls: [call: () => Promise<unknown>, place: string][] = [
+    [() => pool.apply(take, [make(3_000)]), "args[0]"],
+    [() => pool.map(take, [1, make(3_000)], { chunkSize: 2 }), "args[0]"],
+    [() => pool.apply(make, [3_000]), "result"],
+    [() => pool.map(make, [1, 3_000], { chunkSize: 2 }), "result"],
+  ];
+  for (const [call, place] of calls) {
+    if (isDelivered) await call();
+    else {
+      const error = await assertRejects(call, DOMException);
+      assertEquals(error.name, "DataCloneError");
+      assertStringIncludes(error.message, place);
+      assertStringIncludes(error.message, 'function "');
+    }
+  }
+  assertEquals(await pool.apply(take, [make(1_000)]), 1);
+  assertEquals(pool.stats().respawned, 0);
+});
+
 test("ProcessPool describes what is thrown and cannot be sent", {
   timeout,
 }, async () => {

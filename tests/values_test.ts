@@ -451,6 +451,21 @@ test("Arguments that are deep or wide are sent as they are", {
   let copy = await sent(deep);
   for (let i = 999; i >= 0; i--) copy = i % 2 ? copy[0] : copy.deep;
   assertStrictEquals(copy, event);
+  for (const depth of [1_950, 3_000, 10_000]) {
+    deep = 1;
+    for (let i = 0; i < depth; i++) deep = { deep };
+    try {
+      copy = await sent(deep);
+      let reached = 0;
+      for (; copy !== 1; copy = copy.deep) reached++;
+      assertEquals(reached, depth);
+    } catch (error) {
+      // V8 writes what it cannot read.
+      assert(depth > 1_950 && !("Bun" in globalThis), `refused: ${depth}`);
+      assertEquals((error as Error).name, "DataCloneError");
+      assertStringIncludes((error as Error).message, "args");
+    }
+  }
   const wide = Array.from({ length: 10_000 }, (_, i) => i % 100 ? i : event);
   assertEquals(await sent(wide), wide);
 });
@@ -481,7 +496,20 @@ const refused: [args: unknown[], position: string][] = [
   [[{ event: new Event(), stream: new ReadableStream() }], "args[0].stream"],
   [[Object.assign([1, 2], { pool: new ThreadPool(1) })], "args[0].pool"],
   [[new ThreadPool(1).imap((n: number) => n, [1])], "args[0]"],
+  [[new URL("http://localhost/")], "args[0]"],
+  [[{ list: [new Headers(), new Event()] }], "args[0].list[0]"],
+  [[new Error("e", { cause: [() => {}] })], "args[0].cause[0]"],
+  [[new Proxy(new Map(), {})], "args[0]"],
+  [[1, new Set([new Proxy(new Set(), {})])], "args[1].values()[0]"],
+  [[[revokedProxy()]], "args[0][0]"],
 ];
+
+function revokedProxy(): unknown {
+  const { proxy, revoke } = Proxy.revocable({}, {});
+  revoke();
+  return proxy;
+}
+
 // Only a browser cannot tell them from what they look like.
 if (typeof process === "object") {
   const proxy: unknown = new Proxy({ a: 1 }, {});

@@ -26,6 +26,10 @@ import { runServer } from "./server.ts";
 if (!runHost()) parentPort().then(begin);
 
 function begin(port: Port): void {
+  // Uncaught, so that the parent is told of it.
+  port.onmessageerror = () => {
+    throw new Error("Cannot read what this thread is to run");
+  };
   port.onmessage = ({ data }) => {
     const boot: Boot = data;
     realm.process = { name: boot.name, id: boot.id };

@@ -14,7 +14,7 @@ import {
 } from "../callable.ts";
 import { timeoutError } from "../check.ts";
 import { claim, unclaimed } from "../claim.ts";
-import { decode } from "../codec.ts";
+import { decode, unreadError } from "../codec.ts";
 import { toThrownWire } from "../error_wire.ts";
 import { readValue, writeValue } from "../frame.ts";
 import { failGroup, hasFailed } from "../group.ts";
@@ -35,6 +35,7 @@ import { follow, HEADER, lead, ringOf, roomAt } from "../ring.ts";
 import { runCall } from "../run_call.ts";
 import {
   catchStrayErrors,
+  hearsOn,
   nextTurn,
   type Port,
   runWithin,
@@ -139,6 +140,11 @@ class Runner {
     }
   }
 
+  /** Its arguments cannot be read. */
+  unread(task: Task): Outcome {
+    return failed(unreadError("args", this.#name(task)));
+  }
+
   /** Answers by a message; tells whether by a result. */
   answer(task: Task, outcome: Outcome): boolean {
     if (!outcome.ok) return this.#fail(outcome, task);
@@ -219,6 +225,7 @@ export async function runServer(job: ServerJob, port: Port): Promise<void> {
   const runner = new Runner(port, job.lane?.cells);
   const lane = job.lane ? new FastLane(runner, job.lane) : new SlowLane(runner);
   port.onmessage = ({ data }) => lane.receive(data);
+  port.onmessageerror = () => lane.miss();
   if (job.initializer !== undefined) {
     try {
       const fn = await reviveCallable(job.initializer.fn);
@@ -236,6 +243,8 @@ export async function runServer(job: ServerJob, port: Port): Promise<void> {
 /** How calls come. */
 interface Lane {
   receive(message: ToServer): void;
+  /** A payload came that cannot be read. */
+  miss(): void;
   /** The worker is ready. */
   begin(): void;
 }
@@ -266,6 +275,15 @@ class SlowLane implements Lane {
     const task: Task = { ...message, kind, values: NONE, wire };
     this.#runner.answer(task, await this.#runner.run(task));
   }
+
+  miss(): void {
+    const error = toThrownWire(unreadError("args", "a function"));
+    this.#runner.post({
+      kind: "answer",
+      outcome: { ok: false, error, before: undefined, late: false },
+    });
+    if (!hearsOn) nextTurn(() => endThread(1));
+  }
 }
 
 /** Sync calls in a row run for this long before the event loop has its turn. */
@@ -294,8 +312,12 @@ class FastLane implements Lane {
   #at = 0;
   /** Where the last answer that was read ends, when that was last looked at. */
   #unread = 0;
-  /** By number; no map, whose methods a task could replace. */
-  readonly #payloads: Record<number, PayloadWire> = Object.create(null);
+  /** By number, `undefined` if it cannot be read; no map, whose methods a task could replace. */
+  readonly #payloads: Record<number, PayloadWire | undefined> = Object.create(
+    null,
+  );
+  /** The number of the next one. */
+  #received = 0;
   /** Something has to happen before the next call can be claimed. */
   #held = true;
   readonly #pace: Pace;
@@ -329,7 +351,17 @@ class FastLane implements Lane {
       this.#runner.define(message.id, message.fn);
     } else if (message.kind === "payload") {
       this.#payloads[message.number] = message.payload;
+      this.#received = message.number + 1;
     } else return;
+    this.#lookAgain();
+  }
+
+  miss(): void {
+    this.#payloads[this.#received++] = undefined;
+    this.#lookAgain();
+  }
+
+  #lookAgain(): void {
     const needed = this.#needed;
     this.#needed = undefined;
     needed?.();
@@ -397,13 +429,17 @@ class FastLane implements Lane {
       return this.#when(
         () => count in this.#payloads && this.#runner.isDefined(fn),
         () => {
-          const payload = this.#payloads[count]!;
+          const payload = this.#payloads[count];
           // Those before it were taken back.
           for (const number in this.#payloads) {
             if (Number(number) <= count) delete this.#payloads[number];
           }
           task.wire = payload;
-          this.#run(task);
+          if (payload !== undefined) return this.#run(task);
+          this.#answer(task, this.#runner.unread(task));
+          if (hearsOn) return;
+          this.#held = true;
+          nextTurn(() => endThread(1));
         },
       );
     }
