@@ -187,7 +187,7 @@ export class Stream implements AsyncIterableIterator<unknown> {
         if (this.#state !== "running") return this.#closeSource();
         if (this.#sourceIsAsync || isThenable(result)) {
           this.#await(
-            result as Promise<IteratorResult<unknown>>,
+            Promise.resolve(result), // as for-await does
             (result) => this.#take(result),
             () => this.#sourceOpen = false,
           );
@@ -311,9 +311,10 @@ export class Stream implements AsyncIterableIterator<unknown> {
 
   #keepUnordered(index: number, outcome: StreamOutcome): void {
     this.#running.delete(index);
-    if (outcome.ok) this.#outcomes.set(this.#finished++, outcome);
-    else if (!this.#late || index < this.#late.index) {
-      this.#late = { index, outcome };
+    // What comes after a failure nobody is given.
+    if (this.#late === undefined || index < this.#late.index) {
+      if (outcome.ok) this.#outcomes.set(this.#finished++, outcome);
+      else this.#late = { index, outcome };
     }
     const late = this.#late;
     if (late === undefined) return;

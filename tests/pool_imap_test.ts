@@ -69,6 +69,20 @@ for (const Pool of POOLS) {
     assertEquals((await slowFirst.next()).value, 2);
     gate.set();
     assertEquals(await drained(slowFirst), { values: [0] });
+    // What comes after a failure nobody is given, however slow the consumer.
+    const one = new Pool(1);
+    const values: number[] = [];
+    await assertRejects(async () => {
+      for await (const value of one.imapUnordered(failAt3, [1, 2, 3, 4, 5])) {
+        values.push(value);
+        await until(() => {
+          const { completed, failed } = one.stats();
+          return completed + failed >= 4; // the one after the failure too
+        });
+      }
+    }, RangeError);
+    assertEquals(values, [1, 2]);
+    one.terminate();
     const many = Array.from({ length: 500 }, (_, i) => i);
     const found = await drained(
       pool.imapUnordered(double, many, { chunkSize: 7 }),
