@@ -614,7 +614,12 @@ export class Dispatcher implements Executor {
         );
       } else {
         this.#end(worker);
-        this.#respawn();
+        this.#respawned++;
+        // Later: whoever aborts waits for this, and a start takes its time.
+        nextTurn(() => {
+          this.#renew();
+          this.#dispatch();
+        });
       }
     }
     this.#dispatch();
