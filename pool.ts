@@ -791,7 +791,8 @@ export class ProcessPool extends Pool {
  * reference.
  *
  * A call that timed out keeps its place until it settles; `terminate()` and
- * `join()` do not wait for it. `transfer` means nothing here.
+ * `join()` do not wait for it. `transfer` and what only workers can have mean
+ * nothing here, so that one kind of pool can take the place of the other.
  *
  * @example Usage
  * ```ts
@@ -812,14 +813,15 @@ export class ThreadPool extends Pool {
    *
    * @param processes How many calls may run at once; the number of processors by
    * default.
-   * @param options An initializer.
+   * @param options An initializer; the other options of a {@linkcode ProcessPool}
+   * mean nothing here.
    * @throws {RangeError} If `processes` is not a positive integer.
-   * @throws {TypeError} If an option is not of its type.
+   * @throws {TypeError} If `initializer` is not a function, or `initargs` no array.
    */
   constructor(
     processes: number = cores,
     // deno-lint-ignore no-explicit-any
-    options: ThreadPoolOptions<any[]> = {},
+    options: ThreadPoolOptions<any[]> | ProcessPoolOptions<any[]> = {},
   ) {
     const action = "create thread pool";
     checkCount(processes, "processes", action);

@@ -697,6 +697,9 @@ for (const bad of [0, 1]) {
     },
     async () => {
       await using pool = new ProcessPool(2);
+      const both = new Barrier(2);
+      const meet = (both: Barrier) => both.wait();
+      await pool.map(meet, [both, both], { chunkSize: 1 });
       const [begun, failed, done] = [new Event(), new Event(), new Event()];
       const cells = sharedCells(2);
       // One of the first two chunks fails while the other runs in the other worker.

@@ -5,7 +5,7 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import test from "node:test";
+import { test } from "node:test";
 import {
   failGroup,
   GROUP_CELLS,
