@@ -7,7 +7,12 @@
 
 import { assertEquals, assertRejects } from "@std/assert";
 import { test } from "node:test";
-import { AsyncResult, type Pool, ProcessPool, ThreadPool } from "../mod.ts";
+import {
+  type AsyncResult,
+  type Pool,
+  ProcessPool,
+  ThreadPool,
+} from "../mod.ts";
 import { POOLS } from "./_pools.ts";
 import * as tasks from "./testdata/tasks.ts";
 
