@@ -34,12 +34,6 @@ export interface ValueWire {
   stand?: [placeholder: object, wire: SharedWire | CallableWire][];
 }
 
-/** A place in the value, for messages. */
-interface Place {
-  parent: Place | undefined;
-  key: string;
-}
-
 /**
  * Prepares a value for structured clone.
  *
@@ -144,10 +138,11 @@ export function located(
   if (message.startsWith("Cannot send ")) return error;
   let path = root;
   for (;;) {
-    const inner = children(value).find(([, child]) => !clones(child));
-    if (inner === undefined) break;
-    path += inner[0];
-    value = inner[1];
+    const inner = contentOf(value);
+    const index = inner.values.findIndex((child) => !clones(child));
+    if (index < 0) break;
+    path += keyOf(inner, index);
+    value = inner.values[index];
   }
   return new DOMException(
     `Cannot send ${path} of ${owner}: ${message}`,
@@ -199,36 +194,47 @@ function has(size: () => number, value: object): boolean {
   }
 }
 
-/** What a scan of the value goes into. */
-function children(value: unknown): [key: string, child: unknown][] {
-  if (typeof value !== "object" || value === null) return [];
-  if (isMap(value)) {
-    return [...value].flatMap(([key, item], i) => [
-      [`.keys()[${i}]`, key] as [string, unknown],
-      [
-        typeof key === "string"
-          ? `.get(${JSON.stringify(key)})`
-          : `.values()[${i}]`,
-        item,
-      ] as [string, unknown],
-    ]);
-  }
-  if (isSet(value)) {
-    return [...value].map((item, i) => [`.values()[${i}]`, item]);
-  }
+/** What a scan of a value goes into. */
+interface Content {
+  values: unknown[];
+  /** The keys of the values; those of a map are among these. */
+  keys: string[] | "map" | "set";
+  isArray?: boolean;
+}
+
+function contentOf(value: unknown): Content {
+  if (typeof value !== "object" || value === null) return NO_CONTENT;
+  if (isMap(value)) return { values: [...value].flat(), keys: "map" };
+  if (isSet(value)) return { values: [...value], keys: "set" };
   if (value instanceof Error) {
-    return Object.hasOwn(value, "cause") ? [[".cause", value.cause]] : [];
+    return Object.hasOwn(value, "cause")
+      ? { values: [value.cause], keys: ["cause"] }
+      : NO_CONTENT;
   }
-  if (isOpaque(value)) return [];
-  const isArray = Array.isArray(value);
-  return Object.keys(value).map((key) => [
-    isArray && /^\d+$/.test(key)
-      ? `[${key}]`
-      : /^[A-Za-z_$][\w$]*$/.test(key)
-      ? `.${key}`
-      : `[${JSON.stringify(key)}]`,
-    (value as Record<string, unknown>)[key],
-  ]);
+  if (isOpaque(value)) return NO_CONTENT;
+  const keys = Object.keys(value);
+  const values = keys.map((key) => (value as Record<string, unknown>)[key]);
+  return { values, keys, isArray: Array.isArray(value) };
+}
+
+const NO_CONTENT: Content = { values: [], keys: [] };
+
+/** How the way to a value is written. */
+function keyOf({ values, keys, isArray }: Content, index: number): string {
+  if (keys === "set") return `.values()[${index}]`;
+  if (keys === "map") {
+    const entry = index >> 1;
+    if (index % 2 === 0) return `.keys()[${entry}]`;
+    const key = values[index - 1];
+    return typeof key === "string"
+      ? `.get(${JSON.stringify(key)})`
+      : `.values()[${entry}]`;
+  }
+  const key = keys[index]!;
+  if (isArray && /^\d+$/.test(key)) return `[${key}]`;
+  return /^[A-Za-z_$][\w$]*$/.test(key)
+    ? `.${key}`
+    : `[${JSON.stringify(key)}]`;
 }
 
 /** Whether structured clone takes the object by its internal slots, not its properties. */
@@ -269,20 +275,17 @@ function refusal(value: object): string | undefined {
 function scan(root: unknown, name: string, owner: string): boolean {
   let found = false;
   const seen = new Set<object>();
-  /** The objects that it is in, with what they hold and how far that was seen. */
-  const inside: { place: Place; inner: [string, unknown][]; next: number }[] =
-    [];
-  const visit = (value: unknown, parent: Place | undefined, key: string) => {
-    if (typeof value === "symbol") {
-      throw cloneError("a symbol", path({ parent, key }), owner);
-    }
+  /** What it is in, and how much of that it has seen. */
+  const inside: { content: Content; next: number }[] = [];
+  const refuse = (what: string, levels = inside): never => {
+    const path = levels.map(({ content, next }) => keyOf(content, next - 1));
+    throw cloneError(what, name + path.join(""), owner);
+  };
+  const visit = (value: unknown) => {
+    if (typeof value === "symbol") refuse("a symbol");
     if (typeof value === "function") {
       if (!realm.marks.has(value as AnyFunction)) {
-        throw cloneError(
-          "a function that is not marked with task()",
-          path({ parent, key }),
-          owner,
-        );
+        refuse("a function that is not marked with task()");
       }
       found = true;
     } else if (typeof value === "object" && value !== null) {
@@ -293,23 +296,21 @@ function scan(root: unknown, name: string, owner: string): boolean {
         return;
       }
       const why = refusal(value);
-      const place = { parent, key };
-      if (why !== undefined) throw cloneError(why, path(place), owner);
+      if (why !== undefined) refuse(why);
       if (isOpaque(value) && !(value instanceof Error)) return;
       if (Array.isArray(value) && isPlain(value) && hasItemsOnly(value)) return;
       if (inside.length === MAX_DEPTH) {
-        const { place } = inside[1]!;
         const what = `what is nested more than ${MAX_DEPTH} deep`;
-        throw cloneError(what, path(place), owner);
+        refuse(what, inside.slice(0, 1));
       }
-      inside.push({ place, inner: children(value), next: 0 });
+      inside.push({ content: contentOf(value), next: 0 });
     }
   };
-  visit(root, undefined, name);
+  visit(root);
   for (let last; (last = inside[inside.length - 1]) !== undefined;) {
-    const next = last.inner[last.next++];
-    if (next === undefined) inside.length--;
-    else visit(next[1], last.place, next[0]);
+    const { values } = last.content;
+    if (last.next === values.length) inside.length--;
+    else visit(values[last.next++]);
   }
   return found;
 }
@@ -323,12 +324,6 @@ function isPlain(array: unknown[]): boolean {
     if (typeof item === "function" || typeof item === "symbol") return false;
   }
   return true;
-}
-
-function path(place: Place | undefined): string {
-  let path = "";
-  for (; place !== undefined; place = place.parent) path = place.key + path;
-  return path;
 }
 
 /** Copies what structured clone would go through, with stand-ins for what is shared. */
