@@ -474,10 +474,15 @@ export function isRuinedInside(value: object): boolean {
 }
 
 /**
- * How deep a value may be nested that is sent. V8 writes about a third more than
- * it can read again in a program's main thread, which loses the message.
+ * How deep a value may be nested that is sent. V8 writes more than it can read
+ * again, and a message that cannot be read is lost; how much it can read depends
+ * on the stack, of which a browser's worker has the least.
  */
-export const MAX_DEPTH: number = runtime === "bun" ? Infinity : 2000;
+export const MAX_DEPTH: number = runtime === "bun"
+  ? Infinity
+  : runtime === "browser"
+  ? 1000
+  : 2000;
 
 /** Of shorter arrays all keys can be looked at. */
 const LONG_ARRAY = 128;

@@ -291,7 +291,7 @@ test("ProcessPool refuses what the other thread could not read", {
       assertStringIncludes(error.message, 'function "');
     }
   }
-  assertEquals(await pool.apply(take, [make(1_000)]), 1);
+  assertEquals(await pool.apply(take, [make(900)]), 1);
   assertEquals(pool.stats().respawned, 0);
 });
 
