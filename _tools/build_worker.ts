@@ -9,12 +9,13 @@ const entry = new URL("../_internal/worker/main.ts", import.meta.url);
 const output = new URL("../_internal/worker/program.ts", import.meta.url);
 
 const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-  args: ["bundle", "--quiet", "--minify", "--no-config", entry.pathname],
+  args: ["bundle", "--quiet", "--minify", "--no-config", entry.href],
 }).output();
 if (!success) throw new Error(new TextDecoder().decode(stderr));
 
 /** Classes and functions that the program uses by their global names. */
-const names = "AggregateError Array ArrayBuffer DOMException Date Error " +
+const names =
+  "AbortSignal AggregateError Array ArrayBuffer DOMException Date Error " +
   "FinalizationRegistry Float64Array Function Int32Array Map MessageChannel " +
   "Number Promise RangeError ReferenceError RegExp Set SharedArrayBuffer String " +
   "Symbol SyntaxError TextDecoder TextEncoder TypeError URL Uint8Array WeakMap " +

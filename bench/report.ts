@@ -8,6 +8,7 @@
  * @module
  */
 
+import { fileURLToPath } from "node:url";
 import { Barrier, Event, Process, ProcessPool } from "../mod.ts";
 import { bareWorker } from "./bare_worker.ts";
 import { openHandMadePool } from "./hand_made_pool.ts";
@@ -276,7 +277,7 @@ const rows: Row[] = [
 // -- measuring ----------------------------------------------------------------
 
 async function python(): Promise<Record<string, number> | undefined> {
-  const script = new URL("./cpython.py", import.meta.url).pathname;
+  const script = fileURLToPath(new URL("./cpython.py", import.meta.url));
   try {
     const { success, stdout } = await new Deno.Command("python3", {
       args: [script],
