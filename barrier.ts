@@ -8,12 +8,14 @@ import { type Arrival, BarrierState, WORD } from "./_internal/barrier_state.ts";
 import {
   checkCount,
   checkFunction,
+  checkSignal,
   checkTimeout,
   timeoutError,
 } from "./_internal/check.ts";
 import { adopt, register, shareable } from "./_internal/shared.ts";
 import { describe, reviveSync } from "./_internal/callable.ts";
 import { BrokenBarrierError } from "./_internal/errors.ts";
+import { isThenable } from "./_internal/promises.ts";
 import { hold, release } from "./_internal/runtime.ts";
 import {
   checkMayBlock,
@@ -124,7 +126,7 @@ export class Barrier {
       this.#state = new BarrierState(parties);
     }
     this.#bell = new Doorbell(this.#state.cells, WORD);
-    shareable(this, (id) => ({
+    shareable(this, wire, (id) => ({
       kind: "barrier",
       id,
       cells: this.#state.cells,
@@ -170,7 +172,7 @@ export class Barrier {
    * @throws What the action threw, if this party ran it.
    */
   async wait(options: BarrierWaitOptions = {}): Promise<number> {
-    const { signal } = options;
+    const signal = checkSignal(options.signal, ACTION);
     const timeout = this.#checkTimeout(options);
     const deadline = performance.now() + timeout;
     const left = () => Math.max(0, deadline - performance.now());
@@ -178,8 +180,10 @@ export class Barrier {
     leaveIfTerminated();
     let arrival = this.#arrive();
     while (arrival.kind === "outside") {
-      const timeout = signal?.aborted ? 0 : left();
-      await this.#bell.wait(this.#notActing, { timeout, signal });
+      await this.#bell.wait(this.#notActing, {
+        timeout: signal?.aborted ? 0 : left(),
+        signal,
+      });
       const late = signal?.aborted || left() === 0;
       if (late && this.#state.giveUpOutside()) {
         signal?.throwIfAborted();
@@ -377,9 +381,4 @@ async function held(action: PromiseLike<unknown>): Promise<void> {
   } finally {
     release();
   }
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof (value as PromiseLike<unknown> | null | undefined)?.then ===
-    "function";
 }

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { checkTimeout } from "./_internal/check.ts";
+import { checkSignal, checkTimeout } from "./_internal/check.ts";
 import { sharedCells } from "./_internal/runtime.ts";
 import { adopt, register, shareable } from "./_internal/shared.ts";
 import {
@@ -85,7 +85,7 @@ export class Event {
     const wire = adopt("event");
     this.#cells = wire?.cells ?? sharedCells(1, "event");
     this.#bell = new Doorbell(this.#cells, WORD);
-    shareable(this, (id) => ({ kind: "event", id, cells: this.#cells }));
+    shareable(this, wire, (id) => ({ kind: "event", id, cells: this.#cells }));
   }
 
   /**
@@ -184,7 +184,7 @@ export class Event {
    */
   async wait(options: EventWaitOptions = {}): Promise<boolean> {
     const timeout = checkTimeout(options.timeout, "wait for event");
-    const { signal } = options;
+    const signal = checkSignal(options.signal, "wait for event");
     signal?.throwIfAborted();
     leaveIfTerminated();
     const done = await this.#bell.wait(this.#pulse(), { timeout, signal });

@@ -13,8 +13,12 @@ import {
 } from "./_internal/call.ts";
 import { type AnyFunction, describe, nameOf } from "./_internal/callable.ts";
 import {
+  checkArray,
   checkCount,
   checkFunction,
+  checkName,
+  checkPermissions,
+  checkSignal,
   checkTimeout,
   checkWorkerUrl,
   shown,
@@ -26,18 +30,20 @@ import { PoolClosedError, WorkerExitError } from "./_internal/errors.ts";
 import {
   callBack,
   deadlineOf,
+  type ItemsOptions,
   type Limits,
+  type Progress,
   reachedAtOnce,
   watchLimits,
 } from "./_internal/limits.ts";
 import { LocalExecutor } from "./_internal/local.ts";
 import { mapAll } from "./_internal/mapping.ts";
 import { Counter, nextNumber, realm } from "./_internal/realm.ts";
-import { checkPermissions, cores } from "./_internal/runtime.ts";
+import { cores } from "./_internal/runtime.ts";
 import { Stream } from "./_internal/streaming.ts";
 import { AsyncResult } from "./async_result.ts";
 
-export { AsyncResult, PoolClosedError, WorkerExitError };
+export { AsyncResult, PoolClosedError, type Progress, WorkerExitError };
 
 /** What limits every kind of call. */
 export interface CallLimits {
@@ -76,14 +82,6 @@ export interface ApplyAsyncOptions<R> extends ApplyOptions {
   callback?: (result: R) => unknown;
   /** Is given the error, once. What it throws is an uncaught error. */
   errorCallback?: (error: unknown) => unknown;
-}
-
-/** How far a call over many items has come. */
-export interface Progress {
-  /** Items that are done. */
-  done: number;
-  /** Items in all; `undefined` when the input does not tell. */
-  total: number | undefined;
 }
 
 /**
@@ -613,19 +611,9 @@ export abstract class Pool {
     if (this.#state !== "open") throw closedError();
     const action = "apply function";
     checkFunction(fn, "fn", action);
-    if (!Array.isArray(args)) {
-      throw new TypeError(
-        `Cannot ${action} as args must be an array: received ${shown(args)}`,
-      );
-    }
+    checkArray(args, "args", action);
     const { transfer, transferResult } = options;
-    if (transfer !== undefined && !Array.isArray(transfer)) {
-      throw new TypeError(
-        `Cannot ${action} as transfer must be an array: received ${
-          shown(transfer)
-        }`,
-      );
-    }
+    if (transfer !== undefined) checkArray(transfer, "transfer", action);
     const limits = checkLimits(options, action);
     return new Promise((resolve, reject) => {
       const name = limits === NO_LIMITS ? undefined : () => `run ${nameOf(fn)}`;
@@ -677,7 +665,8 @@ export abstract class Pool {
     options: MapOptions,
   ): AsyncIterableIterator<R> {
     if (this.#state !== "open") throw closedError();
-    const checked = checkMapOptions("imap", fn, items, options);
+    const kind = ordered ? "imap" : "imapUnordered";
+    const checked = checkMapOptions(kind, fn, items, options);
     return new Stream(this.#host(), {
       ordered,
       fn,
@@ -762,11 +751,7 @@ export class ProcessPool extends Pool {
     }
     if (permissions !== undefined) checkPermissions(permissions, action);
     const workerUrl = checkWorkerUrl(options.workerUrl, action);
-    if (name !== undefined && typeof name !== "string") {
-      throw new TypeError(
-        `Cannot ${action} as name must be a string: received ${shown(name)}`,
-      );
-    }
+    checkName(name, action);
     const initializer = checkInitializer(options, action);
     const open = (initializer: DispatcherOptions["initializer"]) =>
       new Dispatcher({
@@ -841,13 +826,7 @@ function checkInitializer(
   action: string,
 ): { fn: AnyFunction; args: unknown[] } | undefined {
   const { initializer, initargs = [] } = options;
-  if (!Array.isArray(initargs)) {
-    throw new TypeError(
-      `Cannot ${action} as initargs must be an array: received ${
-        shown(initargs)
-      }`,
-    );
-  }
+  checkArray(initargs, "initargs", action);
   if (initializer === undefined) return undefined;
   checkFunction(initializer, "initializer", action);
   return { fn: initializer, args: initargs };
@@ -871,14 +850,10 @@ function openInitialized(
 function checkLimits(options: CallLimits, action: string): Limits {
   const { signal, timeout } = options;
   if (signal === undefined && timeout === undefined) return NO_LIMITS;
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw new TypeError(
-      `Cannot ${action} as signal must be an AbortSignal: received ${
-        shown(signal)
-      }`,
-    );
-  }
-  return { timeout: checkTimeout(timeout, action), signal };
+  return {
+    timeout: checkTimeout(timeout, action),
+    signal: checkSignal(signal, action),
+  };
 }
 
 function checkMapOptions(
@@ -886,7 +861,7 @@ function checkMapOptions(
   fn: AnyFunction,
   items: unknown,
   options: MapOptions,
-): Omit<Parameters<typeof mapAll>[1], "kind" | "fn" | "items"> {
+): ItemsOptions {
   const action = `${kind} function`;
   checkFunction(fn, "fn", action);
   if (

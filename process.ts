@@ -6,16 +6,18 @@
 
 import { type AnyFunction, describe, nameOf } from "./_internal/callable.ts";
 import {
+  checkArray,
   checkFunction,
+  checkName,
+  checkPermissions,
+  checkSignal,
   checkTimeout,
   checkWorkerUrl,
-  shown,
 } from "./_internal/check.ts";
 import { Child } from "./_internal/child.ts";
 import { encode, located } from "./_internal/codec.ts";
 import { Latch } from "./_internal/latch.ts";
 import { Counter, nextNumber, realm } from "./_internal/realm.ts";
-import { checkPermissions } from "./_internal/runtime.ts";
 import { report } from "./_internal/worker/report.ts";
 
 /** Options of {@linkcode Process}. */
@@ -130,16 +132,8 @@ export class Process<F extends AnyFunction = AnyFunction> {
     checkFunction(target, "target", action);
     describe(target);
     const { args = [], name, daemon = false, permissions } = options;
-    if (!Array.isArray(args)) {
-      throw new TypeError(
-        `Cannot ${action} as args must be an array: received ${shown(args)}`,
-      );
-    }
-    if (name !== undefined && typeof name !== "string") {
-      throw new TypeError(
-        `Cannot ${action} as name must be a string: received ${shown(name)}`,
-      );
-    }
+    checkArray(args, "args", action);
+    checkName(name, action);
     if (permissions !== undefined) checkPermissions(permissions, action);
     this.#workerUrl = checkWorkerUrl(options.workerUrl, action);
     this.#target = target;
@@ -240,7 +234,7 @@ export class Process<F extends AnyFunction = AnyFunction> {
   async join(options: ProcessJoinOptions = {}): Promise<number | null> {
     const timeout = checkTimeout(options.timeout, "join process");
     this.#checkStarted("join");
-    const { signal } = options;
+    const signal = checkSignal(options.signal, "join process");
     return (await this.#ended.wait({ timeout, signal }))?.value ?? null;
   }
 

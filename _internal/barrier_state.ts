@@ -145,12 +145,12 @@ export class BarrierState {
    */
   outcome(place: Place): Outcome | undefined {
     const word = Atomics.load(this.cells, WORD);
-    if (this.#generation(word) === place.generation) {
+    if (Atomics.load(this.cells, BAD) === place.bad) {
+      if (this.#generation(word) !== place.generation) return "passed";
       if (!isEnding(word & 7)) return undefined;
       this.#finish(word);
       return "broken";
     }
-    if (Atomics.load(this.cells, BAD) === place.bad) return "passed";
     const first = Atomics.load(this.cells, historyCell(place.bad));
     const since = (Atomics.load(this.cells, BAD) - place.bad) >>> 0;
     if (since >= HISTORY_LENGTH) return "broken"; // overwritten by now

@@ -7,8 +7,7 @@
 import type { AnyFunction } from "./callable.ts";
 
 /**
- * Where a call is. This is the whole life of a call, and the only place that
- * says so; ARCHITECTURE.md draws it.
+ * Where a call is. This is the whole life of a call; ARCHITECTURE.md says more.
  *
  * | state | who has it | leaves by |
  * | --- | --- | --- |
@@ -17,9 +16,9 @@ import type { AnyFunction } from "./callable.ts";
  * | Begun | the worker that claimed it | its answer, the worker's death, or being given up |
  * | Settled | nobody | never: its promise has its answer |
  *
- * Sent and Begun are told apart by one word that the worker and the channel
- * change by compare-and-exchange, so that a call is claimed or taken back, and
- * never both.
+ * There is no value for Begun: it is told from Sent by a shared word, see
+ * claim.ts, which the worker and the channel change in atomic steps, so that a
+ * call is claimed or taken back, and never both.
  */
 export const CallState = {
   Queued: 0,
@@ -110,6 +109,16 @@ export class Call {
     this.state = CallState.Settled;
     this.#answer(outcome);
   }
+}
+
+/**
+ * Tells whether a call takes buffers with it, so that it cannot be sent twice.
+ *
+ * @param call The call.
+ * @returns Whether it does.
+ */
+export function takesBuffers({ request: { transfer } }: Call): boolean {
+  return transfer !== undefined && transfer.length > 0;
 }
 
 /** Numbers about an executor. */

@@ -282,10 +282,9 @@ async function findTask({ module, name }: TaskReference): Promise<AnyFunction> {
  * @returns The function, or a promise of one whose module must be loaded first.
  */
 export function reviveValue(
-  wire: CallableWire,
+  wire: TaskWire,
 ): AnyFunction | Promise<AnyFunction> {
-  const isLoaded = wire.kind !== "task" ||
-    realm.tasks.get(wire.module)?.has(wire.name);
+  const isLoaded = realm.tasks.get(wire.module)?.has(wire.name);
   const stub = isLoaded ? undefined : realm.stubs.get(stubKey(wire));
   return stub ?? reviveCallable(wire);
 }

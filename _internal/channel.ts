@@ -8,7 +8,13 @@
  * @module
  */
 
-import { type Call, CallState, type Outcome, UnsentError } from "./call.ts";
+import {
+  type Call,
+  CallState,
+  type Outcome,
+  takesBuffers,
+  UnsentError,
+} from "./call.ts";
 import { type AnyFunction, describe, nameOf } from "./callable.ts";
 import * as claims from "./claim.ts";
 import { isCloneError, located, unreadError } from "./codec.ts";
@@ -108,13 +114,11 @@ abstract class Posting {
       const message: FromServer = data;
       switch (message.kind) {
         case "ready":
-          return this.events.onReady();
+          return this.onReady();
         case "broken":
           return this.events.onBroken(fromThrownWire(message.error));
         case "answer":
           return this.onPosted(message.outcome);
-        case "spoilt":
-          return this.events.onSpoilt(new Error(message.reason));
         default:
           message satisfies never;
       }
@@ -126,6 +130,10 @@ abstract class Posting {
       this.events.onSpoilt(new Error("it sent what cannot be read"));
     };
     port.unref?.();
+  }
+
+  protected onReady(): void {
+    this.events.onReady();
   }
 
   protected abstract onPosted(outcome: PostedWire): void;
@@ -217,8 +225,6 @@ interface Entry {
   readonly from: number;
   /** The number of its message, or -1. */
   readonly number: number;
-  /** Whether its buffers went with that message. */
-  readonly shipped: boolean;
 }
 
 /** Sizes of the fast lane, in bytes; a power of two each. */
@@ -319,7 +325,7 @@ export class SharedChannel extends Posting implements Channel {
     const limit = at + ring.largest;
     let end = values;
     let count = 0;
-    if (request.transfer !== undefined && request.transfer.length > 0) end = -1;
+    if (takesBuffers(call)) end = -1;
     else if (request.kind !== "apply" || mayShare(request.payload)) {
       end = writeValue(ring, values, limit, request.payload, true);
       count = CallFrame.Whole;
@@ -329,25 +335,27 @@ export class SharedChannel extends Posting implements Channel {
         end = writeValue(ring, end, limit, payload[count]);
       }
     }
-    if (end >= 0) return this.#publish(call, at, end, fn, count, -1, false);
-    const number = this.#messages++;
+    if (end >= 0) return this.#publish(call, at, end, fn, count, false);
+    const number = this.#messages;
     this.postPayload(
       call,
       ({ wire }) => ({ kind: "payload", number, payload: wire }),
     );
-    const shipped = (request.transfer?.length ?? 0) > 0;
-    this.#publish(call, at, values, fn, number, number, shipped);
+    this.#messages++;
+    this.#publish(call, at, values, fn, number, true);
   }
 
-  /** Writes the frame's head and lets the worker see the frame. */
+  /**
+   * Writes the frame's head and lets the worker see the frame; `count` is that of
+   * its values, or the number of the message with them.
+   */
   #publish(
     call: Call,
     at: number,
     end: number,
     fn: number,
     count: number,
-    number: number,
-    shipped: boolean,
+    posted: boolean,
   ): void {
     const { request } = call;
     const ring = this.#calls;
@@ -355,13 +363,14 @@ export class SharedChannel extends Posting implements Channel {
     lead(ring, this.#at, at);
     ring.words[word] = end - at;
     ring.words[word + 1] = CallFrame.Kinds.indexOf(request.kind) |
-      (number >= 0 ? CallFrame.Posted : 0) |
+      (posted ? CallFrame.Posted : 0) |
       (request.transferResult ? CallFrame.TransferResult : 0) |
       (request.group ?? 0) << CallFrame.GroupShift;
     ring.words[word + CallFrame.Function] = fn;
     ring.words[word + CallFrame.Count] = count;
-    ring.numbers[(at >> 3) + 2] = request.deadline ?? 0;
-    this.#entries.push({ call, from: this.#at, number, shipped });
+    ring.numbers[(at + CallFrame.Deadline) >> 3] = request.deadline ?? 0;
+    const number = posted ? count : -1;
+    this.#entries.push({ call, from: this.#at, number });
     this.#at = end;
     claims.send(this.#cells, LaneCell.Claim);
     announce(this.#cells, LaneCell.Claim, LaneCell.WorkerAsleep);
@@ -390,10 +399,11 @@ export class SharedChannel extends Posting implements Channel {
     this.#at = entries[0]!.from;
     const calls: Call[] = [];
     for (const entry of entries) {
-      const { call, shipped } = entry;
-      // Nobody waits for one that is settled: what it shipped is lost anyway.
-      if (!shipped || call.state === CallState.Settled) calls.push(call);
-      else this.#sendAgain(entry);
+      const { call } = entry;
+      // Nobody waits for one that is settled: what it took is lost anyway.
+      if (!takesBuffers(call) || call.state === CallState.Settled) {
+        calls.push(call);
+      } else this.#sendAgain(entry);
     }
     return calls;
   }
@@ -403,7 +413,7 @@ export class SharedChannel extends Posting implements Channel {
     // There was room for it before, and nothing was sent in between.
     const at = this.#room();
     const fn = this.define(call.request.fn);
-    this.#publish(call, at, at + CallFrame.Values, fn, number, number, true);
+    this.#publish(call, at, at + CallFrame.Values, fn, number, true);
   }
 
   abandon(): Call[] {
@@ -556,13 +566,9 @@ export class PlainChannel extends Posting implements Channel {
     return this.#ready && this.#call === undefined;
   }
 
-  override open(port: Port): void {
-    const { onReady } = this.events;
-    this.events.onReady = () => {
-      this.#ready = true;
-      onReady();
-    };
-    super.open(port);
+  protected override onReady(): void {
+    this.#ready = true;
+    super.onReady();
   }
 
   send(call: Call): void {

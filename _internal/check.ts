@@ -4,7 +4,7 @@
  * @module
  */
 
-import { resolveUrl } from "./runtime.ts";
+import { canBoundThreads, resolveUrl } from "./runtime.ts";
 
 /** The longest time that the platform's timers know; past it they fire at once. */
 const TIMER_LIMIT = 2 ** 31 - 1;
@@ -54,6 +54,55 @@ export function checkTimeout(
 }
 
 /**
+ * Checks a signal.
+ *
+ * @param signal The signal.
+ * @param action What the caller wants.
+ * @returns The signal.
+ * @throws {TypeError} If it is none.
+ */
+export function checkSignal(
+  signal: AbortSignal | undefined,
+  action: string,
+): AbortSignal | undefined {
+  if (signal === undefined || signal instanceof AbortSignal) return signal;
+  throw new TypeError(
+    `Cannot ${action} as signal must be an AbortSignal: received ${
+      shown(signal)
+    }`,
+  );
+}
+
+/**
+ * Checks an array.
+ *
+ * @param value The array.
+ * @param name What it is called.
+ * @param action What the caller wants.
+ * @throws {TypeError} If it is none.
+ */
+export function checkArray(value: unknown, name: string, action: string): void {
+  if (Array.isArray(value)) return;
+  throw new TypeError(
+    `Cannot ${action} as ${name} must be an array: received ${shown(value)}`,
+  );
+}
+
+/**
+ * Checks a name.
+ *
+ * @param name The name, if there is one.
+ * @param action What the caller wants.
+ * @throws {TypeError} If it is no string.
+ */
+export function checkName(name: unknown, action: string): void {
+  if (name === undefined || typeof name === "string") return;
+  throw new TypeError(
+    `Cannot ${action} as name must be a string: received ${shown(name)}`,
+  );
+}
+
+/**
  * Checks a count.
  *
  * @param count What the caller passed.
@@ -97,6 +146,30 @@ export function checkWorkerUrl(
   throw new TypeError(
     `Cannot ${action} as workerUrl must be a URL: received ${shown(url)}`,
   );
+}
+
+/**
+ * Checks what a thread is to be allowed.
+ *
+ * @param permissions What it may do.
+ * @param action What the caller wants.
+ * @throws {TypeError} If it cannot be bounded here, or these are no permissions.
+ */
+export function checkPermissions(permissions: unknown, action: string): void {
+  if (!canBoundThreads) {
+    throw new TypeError(
+      `Cannot ${action} with permissions as only Deno can bound what a thread ` +
+        `may do: leave the option out`,
+    );
+  }
+  const known = permissions === "none" || permissions === "inherit" ||
+    (typeof permissions === "object" && permissions !== null);
+  if (!known) {
+    throw new TypeError(
+      `Cannot ${action} as permissions must be "none", "inherit" or an object: ` +
+        `received ${shown(permissions)}`,
+    );
+  }
 }
 
 /**

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { isThenable } from "./promises.ts";
 import { reportUncaught } from "./runtime.ts";
 
 /** What can be read. */
@@ -48,20 +49,8 @@ export function knownLength(items: object): number | undefined {
   return undefined;
 }
 
-/**
- * Tells whether a value is a promise, or behaves as one.
- *
- * @param value The value.
- * @returns Whether it has a `then`.
- */
-export function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return value !== null &&
-    (typeof value === "object" || typeof value === "function") &&
-    typeof (value as { then?: unknown }).then === "function";
-}
-
 /** An input that is read item by item, with promises awaited. */
-export class Input {
+export class Reader {
   readonly #source: Iterator<unknown> | AsyncIterator<unknown>;
   /** Whether nothing is left to be read or closed. */
   #over = false;

@@ -3,7 +3,7 @@
  *
  * The worker claims calls in the order in which they were sent, so two counts
  * say everything: how many were claimed (low half) and how many were sent (high
- * half), both mod 2^16. Who changes it, always by one compare-and-exchange:
+ * half), both mod 2^16. Who changes it, always in one atomic step:
  *
  * | who | from | to |
  * | --- | --- | --- |

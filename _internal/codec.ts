@@ -11,10 +11,9 @@
 
 import {
   type AnyFunction,
-  type CallableWire,
-  describe,
   reviveCallable,
   reviveValue,
+  type TaskWire,
 } from "./callable.ts";
 import { afterwards } from "./promises.ts";
 import { realm } from "./realm.ts";
@@ -31,7 +30,7 @@ import { reviveShared, type SharedWire } from "./shared.ts";
 export interface ValueWire {
   value: unknown;
   /** What stands for what, if anything does. */
-  stand?: [placeholder: object, wire: SharedWire | CallableWire][];
+  stand?: [placeholder: object, wire: SharedWire | TaskWire][];
 }
 
 /**
@@ -73,7 +72,7 @@ export function decode(wire: ValueWire): unknown {
     : restore(tasks);
 }
 
-function isShared(wire: SharedWire | CallableWire): wire is SharedWire {
+function isShared(wire: SharedWire | TaskWire): wire is SharedWire {
   return wire.kind === "event" || wire.kind === "barrier";
 }
 
@@ -328,7 +327,7 @@ function isPlain(array: unknown[]): boolean {
 
 /** Copies what structured clone would go through, with stand-ins for what is shared. */
 function substitute(root: unknown): ValueWire {
-  const stand: [object, SharedWire | CallableWire][] = [];
+  const stand: [object, SharedWire | TaskWire][] = [];
   const copies = new Map<unknown, unknown>();
   const todo: (() => void)[] = [];
   const copy = (value: unknown): unknown => {
@@ -338,16 +337,17 @@ function substitute(root: unknown): ValueWire {
     }
     const known = copies.get(value);
     if (known !== undefined) return known;
-    const toWire = isFunction
-      ? () => describe(value as AnyFunction)
-      : realm.shared.get(value);
-    if (toWire !== undefined) {
+    const task = isFunction ? realm.marks.get(value as AnyFunction) : undefined;
+    const wire = task
+      ? { kind: "task" as const, ...task }
+      : realm.shared.get(value)?.();
+    if (wire !== undefined) {
       const placeholder = {};
       copies.set(value, placeholder);
-      stand.push([placeholder, toWire()]);
+      stand.push([placeholder, wire]);
       return placeholder;
     }
-    const made = shell(value as object);
+    const made = isFunction ? undefined : shell(value);
     if (made === undefined) return value;
     copies.set(value, made);
     todo.push(() => fill(made, value as object, copy));

@@ -11,6 +11,7 @@ import {
   type ExecutorStats,
   type Outcome,
   Queue,
+  takesBuffers,
   UnsentError,
 } from "./call.ts";
 import { type CallableWire, nameOf } from "./callable.ts";
@@ -62,6 +63,9 @@ export const travel: { lane: "shared" | "plain"; sizes: LaneSizes } = {
 /** How long a worker may take from its claim of a call to its watchdog. */
 const CLAIM_GRACE_MS = 20;
 
+/** A call that is given up so close to its deadline is left to the watchdog. */
+const NEAR_DEADLINE_MS = 20;
+
 /** How long a watchdog may be late before its worker counts as stuck. */
 const WATCHDOG_GRACE_MS = 1000;
 
@@ -74,7 +78,7 @@ const STUCK_MS = 5;
 /** After so many workers that ended before they answered anything, no more are made. */
 const MAX_USELESS = 16;
 
-/** How often a worker that is to be stopped is given time for its answers. */
+/** For so many turns messages of a worker that ended, or is to end, may come. */
 const PATIENCE = 50;
 
 /** Microtasks between an answer and the spin, for whoever awaited the answer. */
@@ -271,7 +275,7 @@ export class Dispatcher implements Executor {
         this.#finish();
         continue;
       }
-      if (isAlone(call) && worker.channel.inFlight > 0) {
+      if (takesBuffers(call) && worker.channel.inFlight > 0) {
         // Its buffers could not be taken back: it waits for an idle worker.
         this.#queue.unshift([call]);
         return;
@@ -492,9 +496,18 @@ export class Dispatcher implements Executor {
     const shared = this.#bell &&
       new SharedChannel(events, this.#bell, travel.sizes);
     const channel = shared ?? new PlainChannel(events);
+    const workerName = `${name}-${this.#number++}`;
+    const child = new Child({
+      name: workerName,
+      job: { kind: "server", initializer, lane: shared?.memory },
+      permissions,
+      workerUrl,
+      onExit: (code, error) => this.#onExit(worker, code, error),
+      onGone: () => this.#ended.delete(child),
+    });
     const worker: Worker = {
-      name: `${name}-${this.#number++}`,
-      child: undefined!,
+      name: workerName,
+      child,
       channel,
       ready: false,
       left: maxTasksPerChild,
@@ -502,15 +515,6 @@ export class Dispatcher implements Executor {
       claimed: -1,
       since: 0,
     };
-    const child = new Child({
-      name: worker.name,
-      job: { kind: "server", initializer, lane: shared?.memory },
-      permissions,
-      workerUrl,
-      onExit: (code, error) => this.#onExit(worker, code, error),
-      onGone: () => this.#ended.delete(child),
-    });
-    (worker as { child: Child }).child = child;
     child.unref();
     channel.open(child.port);
     this.#workers.add(worker);
@@ -579,7 +583,7 @@ export class Dispatcher implements Executor {
   /** Stops a worker that runs a call which nobody waits for any more. */
   #stop(worker: Worker, call: Call): void {
     const { deadline = Infinity } = call.request;
-    if (stopsBusyThreads || Date.now() < deadline - 20) {
+    if (stopsBusyThreads || Date.now() < deadline - NEAR_DEADLINE_MS) {
       return this.#replace(worker, call);
     }
     // The watchdog in the worker ends it about now, unless it is past an
@@ -694,9 +698,4 @@ function isSimple({ request: { payload, transfer } }: Call): boolean {
     if (typeof value === "object" && value !== null) return false;
   }
   return true;
-}
-
-/** Whether a call must be the only one of its worker. */
-function isAlone({ request: { transfer } }: Call): boolean {
-  return transfer !== undefined && transfer.length > 0;
 }

@@ -6,11 +6,7 @@
  */
 
 import { decode, encode, type ValueWire as CodecWire } from "./codec.ts";
-import {
-  BrokenBarrierError,
-  PoolClosedError,
-  WorkerExitError,
-} from "./errors.ts";
+import { OWN_ERRORS } from "./errors.ts";
 import { tidyStack } from "./stack.ts";
 
 /** The classes that arrive as themselves. */
@@ -31,9 +27,7 @@ for (
   const known = (globalThis as unknown as Record<string, unknown>)[name];
   if (known !== undefined) CLASSES.set(name, known as { prototype: Error });
 }
-/** This module's own, whatever a bundler calls them. */
-const OWN = { BrokenBarrierError, PoolClosedError, WorkerExitError };
-for (const [name, own] of Object.entries(OWN)) CLASSES.set(name, own);
+for (const [name, own] of Object.entries(OWN_ERRORS)) CLASSES.set(name, own);
 
 /** The names that the classes go by. */
 const NAMES = new Map<unknown, string>();
@@ -244,7 +238,7 @@ function classOf(error: Error): string {
     const name = NAMES.get(constructor);
     if (name !== undefined) return name;
     // Two copies of this module have two classes of one name.
-    if (Object.hasOwn(OWN, constructor?.name)) return constructor.name;
+    if (Object.hasOwn(OWN_ERRORS, constructor?.name)) return constructor.name;
   }
   return "Error";
 }
@@ -255,7 +249,7 @@ function sendable(value: unknown): CodecWire | undefined {
     const wire = encode(value, "value", "error");
     structuredClone(wire.value);
     const loads = wire.stand?.some(([, it]) =>
-      it.kind === "task" || it.kind === "source" ||
+      it.kind === "task" ||
       (it.kind === "barrier" && it.action?.kind === "task")
     );
     return loads ? undefined : wire;

@@ -75,11 +75,14 @@ export class WorkerExitError extends Error {
   }
 }
 
-// What a console shows, whatever a bundler calls the classes.
-for (
-  const [name, value] of Object.entries({
-    BrokenBarrierError,
-    PoolClosedError,
-    WorkerExitError,
-  })
-) Object.defineProperty(value, "name", { value: name, configurable: true });
+/** The classes of this module, by what consoles and others call them. */
+export const OWN_ERRORS = {
+  BrokenBarrierError,
+  PoolClosedError,
+  WorkerExitError,
+};
+
+// Whatever a bundler calls the classes.
+for (const [name, value] of Object.entries(OWN_ERRORS)) {
+  Object.defineProperty(value, "name", { value: name, configurable: true });
+}

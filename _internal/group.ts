@@ -18,7 +18,7 @@
 /** How many words there are; a power of two. */
 export const GROUP_CELLS = 256;
 
-/** The largest number of a group. */
+/** The largest number of a group: what fits above `CallFrame.GroupShift`. */
 export const MAX_GROUP: number = 2 ** 28 - 1;
 
 /**

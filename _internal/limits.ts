@@ -15,6 +15,22 @@ export interface Limits {
   signal: AbortSignal | undefined;
 }
 
+/** How far a call over many items has come. */
+export interface Progress {
+  /** Items that are done. */
+  done: number;
+  /** Items in all; `undefined` when the input does not tell. */
+  total: number | undefined;
+}
+
+/** What a caller sets a call over many items. */
+export interface ItemsOptions {
+  chunkSize: number | undefined;
+  transferResult: boolean | undefined;
+  limits: Limits;
+  onProgress: ((progress: Progress) => unknown) | undefined;
+}
+
 /**
  * Watches limits.
  *

@@ -6,34 +6,23 @@
 
 import { Call, type Host, type Outcome } from "./call.ts";
 import { type AnyFunction, nameOf } from "./callable.ts";
-import {
-  chunkSizeFor,
-  Input,
-  isThenable,
-  type Items,
-  knownLength,
-} from "./chunks.ts";
+import { chunkSizeFor, type Items, knownLength, Reader } from "./chunks.ts";
 import {
   callBack,
   deadlineOf,
-  type Limits,
+  type ItemsOptions,
   reachedAtOnce,
   watchLimits,
 } from "./limits.ts";
 import { timeoutError } from "./check.ts";
+import { isThenable } from "./promises.ts";
 import { hold, release } from "./runtime.ts";
 
 /** What is to be mapped, and how. */
-export interface MapRequest {
+export interface MapRequest extends ItemsOptions {
   kind: "map" | "starmap";
   fn: AnyFunction;
   items: Items;
-  chunkSize: number | undefined;
-  transferResult: boolean | undefined;
-  limits: Limits;
-  onProgress:
-    | ((progress: { done: number; total: number | undefined }) => unknown)
-    | undefined;
 }
 
 /**
@@ -105,7 +94,7 @@ export function mapAll(
     };
 
     let stopReading = () => {};
-    const readSlowly = async (input: Input, size: number) => {
+    const readSlowly = async (input: Reader, size: number) => {
       const unregister = read((error) => end({ error }));
       let held = true;
       const allRead = () => {
@@ -137,14 +126,14 @@ export function mapAll(
     try {
       total = knownLength(items);
       if (Symbol.asyncIterator in items) {
-        return void readSlowly(new Input(items), request.chunkSize ?? 1);
+        return void readSlowly(new Reader(items), request.chunkSize ?? 1);
       }
       const all = Array.isArray(items) ? items : [...items];
       const size = request.chunkSize ?? chunkSizeFor(all.length, processes);
       const promises = all.filter(isThenable);
       // Of several that reject the first is told of, as by Promise.all().
       for (const it of promises) Promise.resolve(it).catch(() => {});
-      if (promises.length > 0) return void readSlowly(new Input(all), size);
+      if (promises.length > 0) return void readSlowly(new Reader(all), size);
       for (let at = 0; at < all.length && !over; at += size) {
         submit(all.slice(at, at + size));
       }

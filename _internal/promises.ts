@@ -8,6 +8,18 @@ const { then } = Promise.prototype;
 const { apply } = Reflect;
 
 /**
+ * Tells whether a value is a promise, or behaves as one.
+ *
+ * @param value The value.
+ * @returns Whether it has a `then`.
+ */
+export function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return value !== null &&
+    (typeof value === "object" || typeof value === "function") &&
+    typeof (value as { then?: unknown }).then === "function";
+}
+
+/**
  * Goes on when a promise is settled, as its `then` does at first.
  *
  * @param promise A promise of the platform's.

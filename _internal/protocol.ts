@@ -125,9 +125,9 @@ export const CallFrame = {
   Count: 3,
   /** Instead of how many values follow: one does, with all of the payload. */
   Whole: -1,
-  /** A number: when the call is to be over, `0` for never. */
-  Deadline: 4,
-  /** Where the values begin. */
+  /** Bytes: where a number says when the call is to be over, `0` for never. */
+  Deadline: 16,
+  /** Bytes: where the values begin. */
   Values: 24,
 } as const;
 
@@ -178,8 +178,6 @@ export type FromServer =
   | { kind: "ready" }
   /** The initializer has failed. */
   | { kind: "broken"; error: ThrownWire }
-  /** The worker can no longer be relied on, and why. */
-  | { kind: "spoilt"; reason: string }
   /** The answer to the oldest call that has none, or whose frame says that it is posted. */
   | { kind: "answer"; outcome: OutcomeWire };
 

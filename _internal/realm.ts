@@ -53,7 +53,7 @@ export interface Realm {
   /** Events and barriers that have an id, so that one comes back as itself. */
   readonly known: Map<number, WeakRef<object>>;
   /** How to make one of them; the copy of the module that was loaded last decides. */
-  readonly revivers: Map<string, (wire: never) => object>;
+  readonly revivers: Map<string, (wire: SharedWire) => object>;
 }
 
 const KEY = Symbol.for("@multi/processing@0");

@@ -6,7 +6,7 @@
 
 import type { CallKind, Outcome } from "./call.ts";
 import { type AnyFunction, explained } from "./callable.ts";
-import { afterwards } from "./promises.ts";
+import { afterwards, isThenable } from "./promises.ts";
 
 /**
  * Runs a function once, or on each item in order.
@@ -71,10 +71,4 @@ function runItems(
     return fail(error);
   }
   return { ok: true, value: results };
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return value !== null &&
-    (typeof value === "object" || typeof value === "function") &&
-    typeof (value as { then?: unknown }).then === "function";
 }

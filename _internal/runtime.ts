@@ -200,7 +200,10 @@ export function startTimer(
 
 // -- ending this thread -----------------------------------------------------
 
-/** `process.exit` as it was before any task could replace it. */
+/**
+ * Ends this thread with a code: `process.exit` as it was before any task could
+ * replace it, and later perhaps one that tells the code before.
+ */
 let exit: ((code: number) => void) | undefined = process?.exit?.bind(process);
 
 /** `Deno.exit`, likewise. */
@@ -350,7 +353,7 @@ export function catchStrayErrors(
 }
 
 const GUARDED = Symbol.for("@multi/processing guarded");
-let guard: Any;
+let watched: Any;
 
 /**
  * Runs a function, and interrupts it when it takes too long: for a runtime that
@@ -365,8 +368,8 @@ export function runWithin<T>(
   milliseconds: number,
   fn: () => T,
 ): { value: T } | undefined {
-  guard ??= new (builtin("node:vm").Script)(
-    "globalThis[Symbol.for('@multi/processing guarded')]()",
+  watched ??= new (builtin("node:vm").Script)(
+    `globalThis[Symbol.for("${GUARDED.description}")]()`,
   );
   let result: { value: T } | { error: unknown } | undefined;
   Object.defineProperty(globalThis, GUARDED, {
@@ -380,7 +383,7 @@ export function runWithin<T>(
     },
   });
   try {
-    guard.runInThisContext({ timeout: Math.max(1, Math.ceil(milliseconds)) });
+    watched.runInThisContext({ timeout: Math.max(1, Math.ceil(milliseconds)) });
   } catch (error) {
     if ((error as Any)?.code !== "ERR_SCRIPT_EXECUTION_TIMEOUT") throw error;
     return undefined;
@@ -812,29 +815,8 @@ export function resolveUrl(url: string | URL): string | undefined {
   }
 }
 
-/**
- * Checks that a thread's permissions can be bounded here.
- *
- * @param permissions What the thread may do.
- * @param action What the caller wants.
- * @throws {TypeError} If they cannot, or are none.
- */
-export function checkPermissions(permissions: unknown, action: string): void {
-  if (runtime !== "deno") {
-    throw new TypeError(
-      `Cannot ${action} with permissions as only Deno can bound what a thread ` +
-        `may do: leave the option out`,
-    );
-  }
-  const known = permissions === "none" || permissions === "inherit" ||
-    (typeof permissions === "object" && permissions !== null);
-  if (!known) {
-    throw new TypeError(
-      `Cannot ${action} as permissions must be "none", "inherit" or an object: ` +
-        `received ${String(permissions)}`,
-    );
-  }
-}
+/** Whether what a thread may do can be bounded. */
+export const canBoundThreads: boolean = runtime === "deno";
 
 /** What a host is told. */
 interface HostOptions {

@@ -48,14 +48,15 @@ export function adopt<K extends SharedWire["kind"]>(
  * Says how an object is sent.
  *
  * @param object The object.
+ * @param adopted What it was made from, if it was made from the wire.
  * @param toWire Describes it, under the id it is given.
  */
 export function shareable(
   object: object,
+  adopted: SharedWire | undefined,
   toWire: (id: number) => SharedWire,
 ): void {
-  let id = adoptedId;
-  adoptedId = 0;
+  let id = adopted?.id ?? 0;
   realm.shared.set(object, () => {
     if (id === 0) {
       id = nextNumber(Counter.SharedId);
@@ -65,8 +66,6 @@ export function shareable(
   });
 }
 
-let adoptedId = 0;
-
 /**
  * Makes this copy's class the one that objects from the wire are made with.
  *
@@ -74,15 +73,13 @@ let adoptedId = 0;
  * @param make Constructs one; the constructor calls {@linkcode adopt}.
  */
 export function register(kind: SharedWire["kind"], make: () => object): void {
-  realm.revivers.set(kind, (wire: SharedWire) => {
+  realm.revivers.set(kind, (wire) => {
     adoptee = wire;
-    adoptedId = wire.id;
     try {
       return make();
     } finally {
       // If it has failed, the next object that is made is another.
       adoptee = undefined;
-      adoptedId = 0;
     }
   });
 }
@@ -96,8 +93,7 @@ export function register(kind: SharedWire["kind"], make: () => object): void {
 export function reviveShared(wire: SharedWire): object {
   const known = realm.known.get(wire.id)?.deref();
   if (known !== undefined) return known;
-  const make = realm.revivers.get(wire.kind) as (wire: SharedWire) => object;
-  const object = make(wire);
+  const object = realm.revivers.get(wire.kind)!(wire);
   remember(wire.id, object);
   return object;
 }

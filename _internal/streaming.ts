@@ -7,29 +7,24 @@
 
 import { Call, type Host, type Outcome } from "./call.ts";
 import { type AnyFunction, nameOf } from "./callable.ts";
+import { closeSource, type Items, knownLength, readAhead } from "./chunks.ts";
 import {
-  closeSource,
-  isThenable,
-  type Items,
-  knownLength,
-  readAhead,
-} from "./chunks.ts";
-import { callBack, deadlineOf, type Limits, watchLimits } from "./limits.ts";
+  callBack,
+  deadlineOf,
+  type ItemsOptions,
+  watchLimits,
+} from "./limits.ts";
+import { isThenable } from "./promises.ts";
 import { realm } from "./realm.ts";
 import { hold, release } from "./runtime.ts";
 import { timeoutError } from "./check.ts";
 
 /** What is to be streamed, and how. */
-export interface StreamRequest {
+export interface StreamRequest extends ItemsOptions {
   ordered: boolean;
   fn: AnyFunction;
   items: Items;
   chunkSize: number;
-  transferResult: boolean | undefined;
-  limits: Limits;
-  onProgress:
-    | ((progress: { done: number; total: number | undefined }) => unknown)
-    | undefined;
 }
 
 /** How a chunk ended. */

@@ -1,6 +1,7 @@
 /**
  * The only sleeper: everything that waits for shared memory to change waits
- * here. ARCHITECTURE.md has the argument why no wake-up is lost.
+ * here, but for a thread that is to stay where it is and is never woken
+ * (`stay()` of runtime.ts). ARCHITECTURE.md has the argument why no wake-up is lost.
  *
  * The rule for whoever uses it: change the word first, then ring. The rule
  * here: read the word, then ask `poll`, then sleep on the word that was read.
@@ -522,17 +523,22 @@ export class Doorbell {
 }
 
 /**
- * Calls back when a life ends; holds nothing.
+ * Calls back once a word has changed; nothing is held meanwhile.
  *
- * @param lives Words that are `0` until then.
- * @param callback Called at most once a life.
+ * @param cells Shared memory.
+ * @param word Which word.
+ * @param seen What it was.
+ * @param callback Called once.
  */
-export function onEndOfLife(lives: Int32Array[], callback: () => void): void {
-  for (const life of lives) {
-    const end = waitAsync(life, 0, 0);
-    if (end.async) afterwards(end.value, callback);
-    else callback();
-  }
+export function onChange(
+  cells: Int32Array,
+  word: number,
+  seen: number,
+  callback: () => void,
+): void {
+  const wake = waitAsync(cells, word, seen);
+  if (wake.async) afterwards(wake.value, callback);
+  else queueMicrotask(callback);
 }
 
 /** How a {@linkcode Consumer} looks for work. */

@@ -27,8 +27,9 @@ const DINER = [
  * One side of the conversation. It is sent to its process as source text, so
  * it uses nothing but its arguments and globals.
  *
- * A turn is passed on by a pulse: `set(); clear(); await wait()`. Such a pulse releases the waits that began before it and no others, which leaves
- * two ways to lose one and wait for ever:
+ * A turn is passed on by a pulse: `set(); clear(); await wait()`. Such a pulse
+ * releases the waits that began before it and no others, which leaves two ways
+ * to lose one and wait for ever:
  *
  * - at the start, when one side speaks before the other has come to its wait;
  * - later, when one side answers while the other is between its `clear()` and

@@ -20,7 +20,7 @@ export function sharedCells(length = 1): Int32Array {
   return new Int32Array(new SharedArrayBuffer(length * 4));
 }
 
-/** Resolves when a word has the value, and rejects if it never does. */
+/** Resolves when a word has at least the value, and rejects if it never does. */
 export async function reached(
   cells: Int32Array,
   index: number,

@@ -87,7 +87,7 @@ class List extends Array {
   }
 }
 
-/** Makes one random value; `parts` are those inside of it made so far. */
+/** Makes random values. */
 export class Values {
   readonly #random: Random;
   #parts: object[] = [];
@@ -157,8 +157,7 @@ export class Values {
     if (this.#parts.length > 0 && random.below(25) === 0) {
       return random.pick(this.#parts); // shared, or a cycle
     }
-    const made = this.#object(depth);
-    return made;
+    return this.#object(depth);
   }
 
   #object(depth: number): unknown {

@@ -8,7 +8,7 @@ import {
   assertRejects,
   assertThrows,
 } from "@std/assert";
-import { Process, ProcessPool, ThreadPool } from "../mod.ts";
+import { Barrier, Event, Process, ProcessPool, ThreadPool } from "../mod.ts";
 import { checkMayBlock } from "../_internal/wait.ts";
 
 const timeout = 20_000;
@@ -87,7 +87,16 @@ for (const Pool of [ProcessPool, ThreadPool]) {
         await assertRejects(() => pool.map(fn, iterable), TypeError, message);
         assertThrows(() => pool.imap(fn, iterable), TypeError, message);
       }
-      assertThrows(() => pool.imap(7 as Any, [1]), TypeError, "fn must be");
+      assertThrows(
+        () => pool.imap(7 as Any, [1]),
+        TypeError,
+        "Cannot imap function as fn must be",
+      );
+      assertThrows(
+        () => pool.imapUnordered(7 as Any, [1]),
+        TypeError,
+        "Cannot imapUnordered function as fn must be",
+      );
       assertEquals(await pool.map(fn, [1]), [1]);
     },
   );
@@ -109,6 +118,31 @@ test("ProcessPool() refuses options of the wrong type", { timeout }, () => {
       [{ maxTasksPerChild: 0 }, "maxTasksPerChild must be a positive integer"],
     ] as [Any, string][]
   ) assertThrows(() => new ProcessPool(1, options), Error, message);
+});
+
+test("Waits refuse what is no signal, and leave nothing behind", {
+  timeout,
+}, async () => {
+  const process = new Process(() => new Promise(() => {}));
+  process.start();
+  for (const signal of [{}, 5, "stop"] as Any[]) {
+    const options = { signal, timeout: 1 };
+    for (
+      const [wait, action] of [
+        [() => new Event().wait(options), "wait for event"],
+        [() => new Barrier(2).wait(options), "wait at barrier"],
+        [() => process.join(options), "join process"],
+      ] as const
+    ) {
+      await assertRejects(
+        wait,
+        TypeError,
+        `Cannot ${action} as signal must be an AbortSignal: received `,
+      );
+    }
+  }
+  process.terminate();
+  assertEquals(await process.join(), -15);
 });
 
 test("Process() refuses options of the wrong type", { timeout }, async () => {

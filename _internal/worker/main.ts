@@ -18,7 +18,7 @@ import {
   type Port,
   runHost,
 } from "../runtime.ts";
-import { leaveIfTerminated, onEndOfLife } from "../wait.ts";
+import { leaveIfTerminated, onChange } from "../wait.ts";
 import { runProcess } from "./process.ts";
 import { endThread } from "./report.ts";
 import { runServer } from "./server.ts";
@@ -37,7 +37,7 @@ function begin(port: Port): void {
     realm.lives = boot.lives;
     realm.workerUrl = boot.workerUrl;
     dressWorkerScope(boot.name, endThread);
-    onEndOfLife(boot.lives, leaveThread);
+    for (const life of boot.lives) onChange(life, 0, 0, leaveThread);
     guardThread(leaveIfTerminated);
     switch (boot.job.kind) {
       case "process":

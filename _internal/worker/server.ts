@@ -47,6 +47,7 @@ import {
   Consumer,
   isTurnOverdue,
   leaveIfTerminated,
+  onChange,
 } from "../wait.ts";
 import { Pace } from "./pace.ts";
 import { endThread, report } from "./report.ts";
@@ -70,7 +71,7 @@ class Runner {
   readonly #port: Port;
   readonly #functions: CallableWire[] = [];
   readonly #revived: AnyFunction[] = [];
-  /** A word that says whether a watchdog watches. */
+  /** The lane's words, where `Guarded` is. */
   readonly #cells: Int32Array | undefined;
 
   constructor(port: Port, cells: Int32Array | undefined) {
@@ -249,28 +250,21 @@ interface Lane {
   begin(): void;
 }
 
-/** Calls that come as messages. */
+/** Calls that come as messages, none before the pool has read "ready". */
 class SlowLane implements Lane {
   readonly #runner: Runner;
-  #ready = false;
-  #early: ToServer[] = [];
 
   constructor(runner: Runner) {
     this.#runner = runner;
   }
 
-  begin(): void {
-    this.#ready = true;
-    for (const message of this.#early) this.receive(message);
-    this.#early = [];
-  }
+  begin(): void {}
 
   async receive(message: ToServer): Promise<void> {
     if (message.kind === "define") {
       return this.#runner.define(message.id, message.fn);
     }
     if (message.kind !== "call") return;
-    if (!this.#ready) return void this.#early.push(message);
     const { call: kind, payload: wire } = message;
     const task: Task = { ...message, kind, values: NONE, wire };
     this.#runner.answer(task, await this.#runner.run(task));
@@ -421,7 +415,7 @@ class FastLane implements Lane {
       fn,
       values: NONE,
       wire: undefined,
-      deadline: ring.numbers[(at >> 3) + 2]!,
+      deadline: ring.numbers[(at + CallFrame.Deadline) >> 3]!,
       transferResult: (flags & CallFrame.TransferResult) !== 0,
       group,
     };
@@ -567,15 +561,12 @@ class FastLane implements Lane {
     const cells = this.#cells;
     this.#held = true;
     Atomics.store(cells, LaneCell.WorkerBlocked, 1);
-    const wake = Atomics.waitAsync(cells, LaneCell.Read, this.#unread);
-    const again = () => {
+    onChange(cells, LaneCell.Read, this.#unread, () => {
       Atomics.store(cells, LaneCell.WorkerBlocked, 0);
       this.#held = false;
       then();
       if (!this.#held) this.#go();
-    };
-    if (wake.async) afterwards(wake.value, again);
-    else queueMicrotask(again);
+    });
   }
 }
 
