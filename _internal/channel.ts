@@ -31,6 +31,7 @@ import {
   type OutcomeWire,
   type ToServer,
 } from "./protocol.ts";
+import { Queue } from "./queue.ts";
 import { follow, HEADER, lead, type Ring, ringOf, roomAt } from "./ring.ts";
 import {
   hearsOn,
@@ -256,9 +257,8 @@ export class SharedChannel extends Posting implements Channel {
   #pace = 0;
   /** Where the last answer that was read ends. */
   #read = 0;
-  /** The calls in flight, oldest first, from {@linkcode SharedChannel.#first} on. */
-  #entries: Entry[] = [];
-  #first = 0;
+  /** The calls in flight, oldest first. */
+  readonly #entries = new Queue<Entry>();
   #messages = 0;
   /** Answers that came as messages, before their frames were read. */
   readonly #posted: PostedWire[] = [];
@@ -281,7 +281,7 @@ export class SharedChannel extends Posting implements Channel {
   }
 
   get inFlight(): number {
-    return this.#entries.length - this.#first;
+    return this.#entries.length;
   }
 
   get waiting(): number {
@@ -377,9 +377,10 @@ export class SharedChannel extends Posting implements Channel {
   }
 
   has(calls: ReadonlySet<Call>): boolean {
-    return this.#entries.some(({ call }, i) =>
-      i >= this.#first && calls.has(call)
-    );
+    for (let i = 0; i < this.inFlight; i++) {
+      if (calls.has(this.#entries.at(i)!.call)) return true;
+    }
+    return false;
   }
 
   begun(): Call | undefined {
@@ -387,15 +388,13 @@ export class SharedChannel extends Posting implements Channel {
     // and it has answered those before it.
     const unread = this.#unread();
     const claimed = this.inFlight - this.waiting;
-    return claimed > unread
-      ? this.#entries[this.#first + claimed - 1]!.call
-      : undefined;
+    return claimed > unread ? this.#entries.at(claimed - 1)!.call : undefined;
   }
 
   takeBack(): Call[] {
     const count = claims.takeBack(this.#cells, LaneCell.Claim);
     if (count === 0) return [];
-    const entries = this.#entries.splice(this.#entries.length - count);
+    const entries = this.#entries.takeLast(count);
     this.#at = entries[0]!.from;
     const calls: Call[] = [];
     for (const entry of entries) {
@@ -417,10 +416,7 @@ export class SharedChannel extends Posting implements Channel {
   }
 
   abandon(): Call[] {
-    const calls = this.#entries.slice(this.#first).map(({ call }) => call);
-    this.#entries = [];
-    this.#first = 0;
-    return calls;
+    return this.#entries.clear().map(({ call }) => call);
   }
 
   drain(): boolean {
@@ -448,7 +444,7 @@ export class SharedChannel extends Posting implements Channel {
         return true; // nothing more is read, nor written
       }
       any = true;
-      const { call } = this.#shift();
+      const { call } = this.#entries.shift()!;
       this.#read = end;
       this.events.onAnswer(
         call,
@@ -494,19 +490,6 @@ export class SharedChannel extends Posting implements Channel {
     this.drain();
   }
 
-  #shift(): Entry {
-    const entry = this.#entries[this.#first]!;
-    this.#first++;
-    if (this.#first === this.#entries.length) {
-      this.#entries = [];
-      this.#first = 0;
-    } else if (this.#first === 1024) {
-      this.#entries = this.#entries.slice(this.#first);
-      this.#first = 0;
-    }
-    return entry;
-  }
-
   /** How many answers were written and not read. */
   #unread(): number {
     const ring = this.#answers;
@@ -525,7 +508,7 @@ export class SharedChannel extends Posting implements Channel {
   }
 
   #room(): number {
-    const oldest = this.inFlight > 0 ? this.#entries[this.#first]!.from : -1;
+    const oldest = this.#entries.at(0)?.from ?? -1;
     return roomAt(this.#calls, this.#at, oldest);
   }
 }

@@ -10,7 +10,6 @@ import {
   type Executor,
   type ExecutorStats,
   type Outcome,
-  Queue,
   takesBuffers,
   UnsentError,
 } from "./call.ts";
@@ -27,6 +26,7 @@ import { WorkerExitError } from "./errors.ts";
 import { newGroup } from "./group.ts";
 import { Latch } from "./latch.ts";
 import { BELL_CELLS, BellCell, QUICK_US } from "./protocol.ts";
+import { Queue } from "./queue.ts";
 import {
   canShareMemory,
   cores,
@@ -268,7 +268,7 @@ export class Dispatcher implements Executor {
   #send(): void {
     if (!this.#sending) return;
     while (this.#queue.length > 0) {
-      const worker = this.#choose(this.#queue.first!);
+      const worker = this.#choose(this.#queue.at(0)!);
       if (worker === undefined) return;
       const call = this.#queue.shift()!;
       if (call.state === CallState.Settled) {

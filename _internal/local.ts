@@ -10,10 +10,10 @@ import {
   type Executor,
   type ExecutorStats,
   type Outcome,
-  Queue,
 } from "./call.ts";
 import type { AnyFunction } from "./callable.ts";
 import { Latch } from "./latch.ts";
+import { Queue } from "./queue.ts";
 import { hold, release } from "./runtime.ts";
 import { runCall } from "./run_call.ts";
 
