@@ -158,8 +158,8 @@ export function checkWorkerUrl(
 export function checkPermissions(permissions: unknown, action: string): void {
   if (!canBoundThreads) {
     throw new TypeError(
-      `Cannot ${action} with permissions as only Deno can bound what a thread ` +
-        `may do: leave the option out`,
+      `Cannot ${action} with permissions as this runtime cannot bound what a ` +
+        `thread may do: leave the option out`,
     );
   }
   const known = permissions === "none" || permissions === "inherit" ||

@@ -214,7 +214,7 @@ test("Process() refuses permissions where they cannot be bounded", {
     assertThrows(
       () => new Process(() => {}, { permissions: "none" }),
       TypeError,
-      "only Deno",
+      "cannot bound what a thread may do",
     );
   }
 });
