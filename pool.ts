@@ -624,7 +624,7 @@ export abstract class Pool {
         fn,
         payload: args,
         deadline: deadlineOf(limits),
-        transfer,
+        transfer: transfer && [...transfer], // it may be used again
         transferResult,
       };
       let unwatch: (() => void) | undefined;

@@ -136,9 +136,13 @@ export function located(
   const { message } = error;
   if (message.startsWith("Cannot send ")) return error;
   let path = root;
+  const onPath = new Set<unknown>(); // a cycle leads back to it
   for (;;) {
+    onPath.add(value);
     const inner = contentOf(value);
-    const index = inner.values.findIndex((child) => !clones(child));
+    const index = inner.values.findIndex((child) =>
+      !onPath.has(child) && !clones(child)
+    );
     if (index < 0) break;
     path += keyOf(inner, index);
     value = inner.values[index];
@@ -199,15 +203,17 @@ interface Content {
   /** The keys of the values; those of a map are among these. */
   keys: string[] | "map" | "set";
   isArray?: boolean;
+  isError?: boolean;
 }
 
 function contentOf(value: unknown): Content {
   if (typeof value !== "object" || value === null) return NO_CONTENT;
   if (isMap(value)) return { values: [...value].flat(), keys: "map" };
   if (isSet(value)) return { values: [...value], keys: "set" };
-  if (value instanceof Error) {
-    return Object.hasOwn(value, "cause")
-      ? { values: [value.cause], keys: ["cause"] }
+  if (isError(value)) {
+    const cause = Object.getOwnPropertyDescriptor(value, "cause");
+    return cause && Object.hasOwn(cause, "value")
+      ? { values: [cause.value], keys: ["cause"], isError: true }
       : NO_CONTENT;
   }
   if (isOpaque(value)) return NO_CONTENT;
@@ -238,11 +244,24 @@ function keyOf({ values, keys, isArray }: Content, index: number): string {
 
 /** Whether structured clone takes the object by its internal slots, not its properties. */
 function isOpaque(value: object): boolean {
+  if (isPlainTagged(value)) return false;
   return ArrayBuffer.isView(value) || value instanceof ArrayBuffer ||
     value instanceof Date || value instanceof RegExp ||
     value instanceof Error || value instanceof String ||
     value instanceof MessagePort || // Deno's has properties of its own
     isSharedMemory(value);
+}
+
+/** Whether an object is an error, and not one in name only. */
+function isError(value: object): boolean {
+  return value instanceof Error && !isPlainTagged(value);
+}
+
+const PLAIN_TAG = Object.prototype.toString.call({});
+
+/** Whether an object has no internal slots, whatever its prototype says. */
+function isPlainTagged(value: object): boolean {
+  return Object.prototype.toString.call(value) === PLAIN_TAG;
 }
 
 /** What an object is that must not be sent, although a clone of it may succeed. */
@@ -291,12 +310,15 @@ function scan(root: unknown, name: string, owner: string): boolean {
       if (seen.has(value)) return;
       seen.add(value);
       if (realm.shared.has(value)) {
+        if (inside.some(({ content }) => content.isError)) {
+          refuse("an event or a barrier in an error");
+        }
         found = true;
         return;
       }
       const why = refusal(value);
       if (why !== undefined) refuse(why);
-      if (isOpaque(value) && !(value instanceof Error)) return;
+      if (isOpaque(value) && !isError(value)) return;
       if (Array.isArray(value) && isPlain(value) && hasItemsOnly(value)) return;
       if (inside.length === MAX_DEPTH) {
         const what = `what is nested more than ${MAX_DEPTH} deep`;

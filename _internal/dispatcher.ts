@@ -134,6 +134,8 @@ export class Dispatcher implements Executor {
   #completed = 0;
   #failed = 0;
   #respawned = 0;
+  /** Of these, workers that have not been made yet. */
+  #due = 0;
 
   /** @param options What workers to have. */
   constructor(options: DispatcherOptions) {
@@ -267,6 +269,7 @@ export class Dispatcher implements Executor {
   /** Sends what can be sent. */
   #send(): void {
     if (!this.#sending) return;
+    if (this.#queue.length > 0) this.#renewDue();
     while (this.#queue.length > 0) {
       const worker = this.#choose(this.#queue.at(0)!);
       if (worker === undefined) return;
@@ -526,9 +529,25 @@ export class Dispatcher implements Executor {
     this.#renew(useless);
   }
 
+  /**
+   * Makes a worker in the place of one that was stopped: a start takes its time,
+   * for which whoever stopped it need not wait if nothing else does.
+   */
+  #respawnSoon(): void {
+    if (this.#state === "over") return;
+    this.#respawned++;
+    this.#due++;
+    nextTurn(() => this.#renewDue());
+  }
+
+  /** Makes the workers that are to be made soon. */
+  #renewDue(): void {
+    for (; this.#due > 0; this.#due--) this.#renew();
+  }
+
   /** Makes a worker in the place of another. */
   #renew(useless = 0): void {
-    if (this.#state === "over") return;
+    if (this.#state === "over" || this.#failure) return;
     try {
       this.#spawn(useless);
     } catch (error) {
@@ -618,12 +637,7 @@ export class Dispatcher implements Executor {
         );
       } else {
         this.#end(worker);
-        this.#respawned++;
-        // Later: whoever aborts waits for this, and a start takes its time.
-        nextTurn(() => {
-          this.#renew();
-          this.#dispatch();
-        });
+        this.#respawnSoon();
       }
     }
     this.#dispatch();

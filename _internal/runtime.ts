@@ -452,8 +452,8 @@ function clones(value: unknown): boolean {
   }
 }
 
-/** Prototypes, and whether the platform says the same of their objects everywhere. */
-const cloneable = new WeakMap<object, boolean>();
+/** Prototypes, and whether the platform refuses objects of theirs by themselves. */
+const refused = new WeakMap<object, boolean>();
 
 /**
  * Tells whether an object is of a class that the platform refuses to clone, where
@@ -467,13 +467,12 @@ export function isRuinedInside(value: object): boolean {
   if (runtime !== "deno") return false;
   const prototype = Object.getPrototypeOf(value);
   if (prototype === null || prototype === Object.prototype) return false;
-  let known = cloneable.get(prototype);
-  if (known === undefined) {
-    const empty = Object.create(prototype);
-    known = clones(empty) || !clones([empty]);
-    cloneable.set(prototype, known);
+  let isRefused = refused.get(prototype);
+  if (isRefused === undefined) {
+    isRefused = !clones(Object.create(prototype));
+    refused.set(prototype, isRefused);
   }
-  return !known;
+  return isRefused && clones([value]);
 }
 
 /**
@@ -616,16 +615,16 @@ function dataUrl(source: string): string {
 const LOADER = "import { workerData } from 'node:worker_threads';" +
   "(0, eval)(workerData.source);";
 
-/** Where {@linkcode BUN_LOADER} leaves what it was handed. */
+/** Where {@linkcode MESSAGE_LOADER} leaves what it was handed. */
 const HANDED = Symbol.for("@multi/processing handed");
 
 /**
- * The same for Bun, which translates the text of a module before it runs it: of
- * the whole program that takes a third of a thread's start. As a function, since
- * what a script declares that is evaluated stays slow there, a third of the
- * calls a second.
+ * The same for global workers, which are handed it as their first message. Bun
+ * translates the text of a module before it runs it: of the whole program that
+ * takes a third of a thread's start. As a function, since what a script declares
+ * that is evaluated stays slow there, a third of the calls a second.
  */
-const BUN_LOADER = `addEventListener("message", ({ data }) => {
+const MESSAGE_LOADER = `addEventListener("message", ({ data }) => {
   globalThis[Symbol.for("${HANDED.description}")] = data;
   new Function(data.source)();
 }, { once: true });`;
@@ -668,7 +667,7 @@ function asThread(worker: Any, port: Any, options: ThreadOptions): Thread {
  */
 function startBunThread(options: ThreadOptions, port: Any, far: Any): Thread {
   const { url, name } = options;
-  const worker = new Worker(url ?? blobUrl(BUN_LOADER), {
+  const worker = new Worker(url ?? blobUrl(MESSAGE_LOADER), {
     type: "module",
     name,
   }) as Any;
@@ -856,7 +855,7 @@ export function runHost(): boolean {
   const host: HostOptions | undefined = handed?.host;
   if (host === undefined) return false;
   const { port } = handed;
-  const worker = new Worker(dataUrl(host.source), {
+  const worker = new Worker(dataUrl(MESSAGE_LOADER), {
     type: "module",
     name: host.name,
     deno: { permissions: host.permissions },
@@ -871,7 +870,8 @@ export function runHost(): boolean {
   worker.addEventListener("message", () => {
     locks!.request(lock, () => exit!(Atomics.load(code, 0)));
   }, { once: true });
-  worker.postMessage({ port, lock, code }, [port]);
+  const program = asScript(host.source);
+  worker.postMessage({ port, lock, code, source: program }, [port]);
   return true;
 }
 
@@ -893,7 +893,8 @@ function recordExit(code: Int32Array): void {
  * @returns The port, on which the boot message comes first.
  */
 export function parentPort(): Promise<Port> {
-  const handed = usesNodeThreads ? workerThreads().workerData : scope[HANDED];
+  const given = usesNodeThreads ? workerThreads().workerData : undefined;
+  const handed = given ?? scope[HANDED];
   delete scope[HANDED];
   if (handed) return takePort(handed);
   return new Promise((resolve) => {

@@ -740,6 +740,121 @@ for (const bad of [0, 1]) {
   );
 }
 
+test("ProcessPool begins no chunk that had to wait for its module", {
+  timeout,
+}, async () => {
+  const gate = new Event();
+  await using pool = new ProcessPool(2, {
+    initializer: (gate: Event) => void ((globalThis as Any).gate = gate),
+    initargs: [gate],
+  });
+  const both = new Barrier(2);
+  const meet = (both: Barrier) => both.wait();
+  await pool.map(meet, [both, both], { chunkSize: 1 });
+  // In the second worker it is loaded after the first chunk has failed.
+  const gated = new URL("./testdata/gated.ts", import.meta.url);
+  const fail = task(gated, "fail") as typeof import("./testdata/gated.ts").fail;
+  const [cells, go] = [sharedCells(2), new Event()];
+  const items = [0, 1].map((): [Int32Array, Event] => [cells, go]);
+  const mapping = outcomes([pool.starmap(fail, items, { chunkSize: 1 })]);
+  await until(() => pool.stats().busy === 2 && Atomics.load(cells, 0) === 1);
+  go.set();
+  assertEquals(await mapping, ["Error"]);
+  gate.set();
+  await until(() => pool.stats().busy + pool.stats().queued === 0);
+  assertEquals([...cells], [1, 0]);
+});
+
+test("ProcessPool starts another worker at once for a call that waits", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const [begun, event] = [new Event(), new Event()];
+  const controller = new AbortController();
+  const stuck = pool.apply(
+    (begun: Event) => {
+      begun.set();
+      return new Promise(() => {});
+    },
+    [begun],
+    { signal: controller.signal },
+  );
+  await begun.wait();
+  const call = pool.apply((event: Event) => event.set(), [event]);
+  controller.abort();
+  assert(event.waitSync({ timeout: 10_000 }));
+  assertEquals(await outcomes([stuck, call]), ["AbortError", undefined]);
+  assertEquals(pool.stats().respawned, 1);
+});
+
+test("ProcessPool counts no worker as replaced that is not", {
+  timeout,
+}, async () => {
+  const pool = new ProcessPool(1);
+  const begun = new Event();
+  const controller = new AbortController();
+  const stuck = pool.apply(
+    (begun: Event) => {
+      begun.set();
+      return new Promise(() => {});
+    },
+    [begun],
+    { signal: controller.signal },
+  );
+  await begun.wait();
+  pool.close();
+  controller.abort();
+  assertEquals(await outcomes([stuck]), ["AbortError"]);
+  await pool.join();
+  assertEquals(pool.stats().respawned, 0);
+});
+
+test("ProcessPool takes the list of what is transferred as it is at the call", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(2);
+  const buffer = new ArrayBuffer(8);
+  const transfer = [buffer];
+  const size = (buffer: ArrayBuffer) => buffer.byteLength;
+  const calls = [
+    pool.apply(double, [1]),
+    pool.apply(size, [buffer], { transfer }),
+  ];
+  transfer.length = 0;
+  assertEquals(await Promise.all(calls), [2, 8]);
+  assertEquals(buffer.byteLength, 0);
+});
+
+test("ProcessPool transfers streams where the platform can", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const stream = () =>
+    new ReadableStream<number>({
+      start(controller) {
+        controller.enqueue(7);
+        controller.close();
+      },
+    });
+  const read = async ({ stream }: { stream: ReadableStream<number> }) =>
+    (await stream.getReader().read()).value;
+  let canTransfer = true;
+  try {
+    const probe = stream();
+    structuredClone(probe, { transfer: [probe] });
+  } catch {
+    canTransfer = false;
+  }
+  const sent = stream();
+  const call = pool.apply(read, [{ stream: sent }], { transfer: [sent] });
+  if (canTransfer) assertEquals(await call, 7);
+  else assertEquals(await outcomes([call]), ["DataCloneError"]);
+  assertEquals(
+    await outcomes([pool.apply(read, [{ stream: stream() }])]),
+    ["DataCloneError"],
+  );
+});
+
 const { lane } = travel;
 for (const way of ["shared", "plain"] as const) {
   test(

@@ -503,7 +503,16 @@ const refused: [args: unknown[], position: string][] = [
   [[new Proxy(new Map(), {})], "args[0]"],
   [[1, new Set([new Proxy(new Set(), {})])], "args[1].values()[0]"],
   [[[revokedProxy()]], "args[0][0]"],
+  [[new Error("e", { cause: new Event() })], "args[0].cause"],
+  [[cyclic()], "args[0].odd"],
 ];
+
+/** What only the platform refuses, beside a cycle. */
+function cyclic(): unknown {
+  const object: Any = { odd: [1].values() };
+  object.self = object;
+  return object;
+}
 
 function revokedProxy(): unknown {
   const { proxy, revoke } = Proxy.revocable({}, {});
@@ -511,6 +520,10 @@ function revokedProxy(): unknown {
   return proxy;
 }
 
+// Bun leaves the cause out.
+if (!("Bun" in globalThis)) {
+  refused.push([[new Error("e", { cause: cyclic() })], "args[0].cause.odd"]);
+}
 // Only a browser cannot tell them from what they look like.
 if (typeof process === "object") {
   const proxy: unknown = new Proxy({ a: 1 }, {});

@@ -71,12 +71,11 @@ class Runner {
   readonly #port: Port;
   readonly #functions: CallableWire[] = [];
   readonly #revived: AnyFunction[] = [];
-  /** The lane's words, where `Guarded` is. */
-  readonly #cells: Int32Array | undefined;
+  readonly #lane: LaneMemory | undefined;
 
-  constructor(port: Port, cells: Int32Array | undefined) {
+  constructor(port: Port, lane: LaneMemory | undefined) {
     this.#port = port;
-    this.#cells = cells;
+    this.#lane = lane;
   }
 
   define(id: number, fn: CallableWire): void {
@@ -122,16 +121,24 @@ class Runner {
     }
   }
 
+  /** Whether the call belongs with one that has failed, here or elsewhere. */
+  belongsWithFailed(group: number): boolean {
+    return group !== 0 && this.#lane !== undefined &&
+      hasFailed(this.#lane.bell, BellCell.Groups, group);
+  }
+
   #call(
-    { kind, deadline }: Task,
+    { kind, deadline, group }: Task,
     fn: AnyFunction,
     payload: ArrayLike<unknown>,
   ): Outcome | Promise<Outcome> {
+    // That may have come about while something had to be waited for.
+    if (this.belongsWithFailed(group)) return DROPPED;
     if (deadline === 0) return runCall(kind, fn, payload);
     const left = deadline - now();
     if (left <= 0) return tooLate(fn, left);
     if (stopsBusyThreads) return runCall(kind, fn, payload);
-    const cells = this.#cells;
+    const cells = this.#lane?.cells;
     if (cells) Atomics.store(cells, LaneCell.Guarded, 1);
     try {
       return runWithin(left, () => runCall(kind, fn, payload))?.value ??
@@ -202,6 +209,8 @@ class Runner {
   }
 }
 
+const DROPPED: Outcome = { ok: false, error: undefined, dropped: true };
+
 function failed(error: unknown): Outcome {
   return { ok: false, error };
 }
@@ -223,7 +232,7 @@ export async function runServer(job: ServerJob, port: Port): Promise<void> {
     report(error);
     endThread(1);
   });
-  const runner = new Runner(port, job.lane?.cells);
+  const runner = new Runner(port, job.lane);
   const lane = job.lane ? new FastLane(runner, job.lane) : new SlowLane(runner);
   port.onmessage = ({ data }) => lane.receive(data);
   port.onmessageerror = () => lane.miss();
@@ -406,9 +415,7 @@ class FastLane implements Lane {
     const end = at + ring.words[word]!;
     this.#read = end;
     const group = flags >>> CallFrame.GroupShift;
-    if (group !== 0 && hasFailed(this.#bell, BellCell.Groups, group)) {
-      return this.#drop();
-    }
+    if (this.#runner.belongsWithFailed(group)) return this.#drop();
     this.#pace.count(fn);
     const task: Task = {
       kind,
@@ -502,7 +509,10 @@ class FastLane implements Lane {
   }
 
   #answer(task: Task, outcome: Outcome): void {
-    if (!outcome.ok) this.#failGroup(task);
+    if (!outcome.ok) {
+      if (outcome.dropped) return this.#drop();
+      this.#failGroup(task);
+    }
     const ring = this.#answers;
     const at = this.#room();
     if (at < 0) return this.#whenRead(() => this.#answer(task, outcome));

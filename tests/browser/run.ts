@@ -35,6 +35,8 @@ const BESIDE_BY_NAME: [name: RegExp, reason: string][] = [
   [/loses an imap item with its worker/, "process.exit"],
   [/loses what was transferred with its worker/, "process.exit"],
   [/when its initializer ends the worker/, "process.exit"],
+  // Where a thread blocks, none that it starts begins.
+  [/starts another worker at once for a call that waits/, "blocking"],
 ];
 
 /** How long a page may say nothing. */
