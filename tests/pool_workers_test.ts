@@ -765,32 +765,10 @@ test("ProcessPool begins no chunk that had to wait for its module", {
   assertEquals([...cells], [1, 0]);
 });
 
-test("ProcessPool starts another worker at once for a call that waits", {
-  timeout,
-}, async () => {
-  await using pool = new ProcessPool(1);
-  const [begun, event] = [new Event(), new Event()];
-  const controller = new AbortController();
-  const stuck = pool.apply(
-    (begun: Event) => {
-      begun.set();
-      return new Promise(() => {});
-    },
-    [begun],
-    { signal: controller.signal },
-  );
-  await begun.wait();
-  const call = pool.apply((event: Event) => event.set(), [event]);
-  controller.abort();
-  assert(event.waitSync({ timeout: 10_000 }));
-  assertEquals(await outcomes([stuck, call]), ["AbortError", undefined]);
-  assertEquals(pool.stats().respawned, 1);
-});
-
-test("ProcessPool counts no worker as replaced that is not", {
-  timeout,
-}, async () => {
-  const pool = new ProcessPool(1);
+/** A call that has begun and ends only by its signal. */
+async function stuckCall(
+  pool: ProcessPool,
+): Promise<{ stuck: Promise<unknown>; controller: AbortController }> {
   const begun = new Event();
   const controller = new AbortController();
   const stuck = pool.apply(
@@ -802,6 +780,27 @@ test("ProcessPool counts no worker as replaced that is not", {
     { signal: controller.signal },
   );
   await begun.wait();
+  return { stuck, controller };
+}
+
+test("ProcessPool starts another worker at once for a call that waits", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const event = new Event();
+  const { stuck, controller } = await stuckCall(pool);
+  const call = pool.apply((event: Event) => event.set(), [event]);
+  controller.abort();
+  assert(event.waitSync({ timeout: 10_000 }));
+  assertEquals(await outcomes([stuck, call]), ["AbortError", undefined]);
+  assertEquals(pool.stats().respawned, 1);
+});
+
+test("ProcessPool counts no worker as replaced that is not", {
+  timeout,
+}, async () => {
+  const pool = new ProcessPool(1);
+  const { stuck, controller } = await stuckCall(pool);
   pool.close();
   controller.abort();
   assertEquals(await outcomes([stuck]), ["AbortError"]);
