@@ -66,6 +66,9 @@ export type Outcome =
     dropped?: boolean;
   };
 
+/** Of a call that did not begin. */
+export const DROPPED: Outcome = { ok: false, error: undefined, dropped: true };
+
 /** Thrown for a call of which an item cannot be sent. */
 export class UnsentError {
   /** What is wrong with it. */

@@ -11,6 +11,7 @@
 import {
   type Call,
   CallState,
+  DROPPED,
   type Outcome,
   takesBuffers,
   UnsentError,
@@ -233,8 +234,6 @@ export interface LaneSizes {
   calls: number;
   answers: number;
 }
-
-const DROPPED: Outcome = { ok: false, error: undefined, dropped: true };
 
 /** How long a message may be on its way from a worker that has ended. */
 const PATIENCE_MS = 100;

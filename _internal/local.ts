@@ -7,6 +7,7 @@
 import {
   type Call,
   CallState,
+  DROPPED,
   type Executor,
   type ExecutorStats,
   type Outcome,
@@ -158,6 +159,3 @@ export class LocalExecutor implements Executor {
     }
   }
 }
-
-/** For a call that was given up before it began. */
-const DROPPED: Outcome = { ok: false, error: undefined };

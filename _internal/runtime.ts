@@ -819,7 +819,6 @@ export const canBoundThreads: boolean = runtime === "deno";
 
 /** What a host is told. */
 interface HostOptions {
-  source: string;
   name: string;
   permissions: unknown;
 }
@@ -837,7 +836,7 @@ function startBounded(options: ThreadOptions, port: Any, far: Any): Thread {
     workerData: {
       port: far,
       source: asScript(source),
-      host: { source, name, permissions },
+      host: { name, permissions },
     },
     transferList: [far],
   });
@@ -854,7 +853,7 @@ export function runHost(): boolean {
   const handed = workerThreads().workerData;
   const host: HostOptions | undefined = handed?.host;
   if (host === undefined) return false;
-  const { port } = handed;
+  const { port, source } = handed; // its own program is the worker's too
   const worker = new Worker(dataUrl(MESSAGE_LOADER), {
     type: "module",
     name: host.name,
@@ -870,8 +869,7 @@ export function runHost(): boolean {
   worker.addEventListener("message", () => {
     locks!.request(lock, () => exit!(Atomics.load(code, 0)));
   }, { once: true });
-  const program = asScript(host.source);
-  worker.postMessage({ port, lock, code, source: program }, [port]);
+  worker.postMessage({ port, lock, code, source }, [port]);
   return true;
 }
 

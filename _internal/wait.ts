@@ -1,7 +1,8 @@
 /**
  * The only sleeper: everything that waits for shared memory to change waits
  * here, but for a thread that is to stay where it is and is never woken
- * (`stay()` of runtime.ts). ARCHITECTURE.md has the argument why no wake-up is lost.
+ * (`stay()` of runtime.ts). ARCHITECTURE.md has the argument why no wake-up is
+ * lost.
  *
  * The rule for whoever uses it: change the word first, then ring. The rule
  * here: read the word, then ask `poll`, then sleep on the word that was read.

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { CallKind, Outcome } from "../call.ts";
+import { type CallKind, DROPPED, type Outcome } from "../call.ts";
 import {
   type AnyFunction,
   type CallableWire,
@@ -209,8 +209,6 @@ class Runner {
   }
 }
 
-const DROPPED: Outcome = { ok: false, error: undefined, dropped: true };
-
 function failed(error: unknown): Outcome {
   return { ok: false, error };
 }
@@ -315,7 +313,10 @@ class FastLane implements Lane {
   #at = 0;
   /** Where the last answer that was read ends, when that was last looked at. */
   #unread = 0;
-  /** By number, `undefined` if it cannot be read; no map, whose methods a task could replace. */
+  /**
+   * By number, `undefined` if it cannot be read; no map, whose methods a task
+   * could replace.
+   */
   readonly #payloads: Record<number, PayloadWire | undefined> = Object.create(
     null,
   );
