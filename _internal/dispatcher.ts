@@ -54,11 +54,22 @@ export interface DispatcherOptions {
   workerUrl: string | undefined;
 }
 
-/** How calls travel; only tests change it. */
+/**
+ * How calls travel; only tests change it. Answers that take no more room than
+ * their calls always find some in a ring that is twice as large, so a worker
+ * seldom has to wait for a thread that has yet to read them.
+ */
 export const travel: { lane: "shared" | "plain"; sizes: LaneSizes } = {
   lane: canShareMemory ? "shared" : "plain",
-  sizes: { calls: 1 << 16, answers: 1 << 16 },
+  sizes: { calls: 1 << 16, answers: 1 << 17 },
 };
+
+/**
+ * About what this thread takes to send a call and to read its answer, in
+ * microseconds: calls that take as long keep as many workers busy, and more of
+ * them would only take its core.
+ */
+const CALL_US = 1;
 
 /** How long a worker may take from its claim of a call to its watchdog. */
 const CLAIM_GRACE_MS = 20;
@@ -316,10 +327,11 @@ export class Dispatcher implements Executor {
    *
    * Of a function whose calls are quick, the one that answered last, as long as
    * it gets to the call sooner than another could be woken, and after that no
-   * more than there are cores. That a call is not quick after all is seen before
-   * the pool sleeps; see {@linkcode Dispatcher.#balance}. One that may wait for
-   * others, as it has more than simple values, has a worker of its own if there
-   * is one: this thread may block in wait for it, and see nothing.
+   * more than there are cores, or than this thread can keep busy. That a call is
+   * not quick after all is seen before the pool sleeps; see
+   * {@linkcode Dispatcher.#balance}. One that may wait for others, as it has more
+   * than simple values, has a worker of its own if there is one: this thread may
+   * block in wait for it, and see nothing.
    */
   #choose(call: Call): Worker | undefined {
     const hot = this.#hot;
@@ -332,10 +344,11 @@ export class Dispatcher implements Executor {
         : Infinity;
       if (pace < QUICK_US && isSimple(call)) {
         this.#consumer!.stir();
-        limit = cores;
+        limit = Math.min(cores, pace / CALL_US);
         if ((channel.inFlight + 1) * pace < QUICK_US && channel.hasRoom) {
           return hot;
         }
+        if (limit <= 1) return channel.hasRoom ? hot : undefined;
       }
     }
     let best: Worker | undefined;
@@ -398,7 +411,7 @@ export class Dispatcher implements Executor {
   /** Whether what waits there is likely to begin at once. */
   #isQuick(worker: Worker, waiting: number): boolean {
     const { claimed, pace } = worker.channel;
-    if ((waiting + 1) * pace >= QUICK_US) return false;
+    if (pace > CALL_US && (waiting + 1) * pace >= QUICK_US) return false;
     const time = performance.now();
     if (claimed !== worker.claimed) {
       worker.claimed = claimed;

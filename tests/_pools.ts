@@ -4,7 +4,9 @@
  * @module
  */
 
+import { assertEquals } from "@std/assert";
 import { ProcessPool, ThreadPool } from "../mod.ts";
+import { travel } from "../_internal/dispatcher.ts";
 
 /** Both kinds of pool: one contract. */
 export const POOLS = [ProcessPool, ThreadPool] as const;
@@ -61,4 +63,41 @@ export async function drained<T>(
     return { values, error };
   }
   return { values };
+}
+
+/** A pool of one worker, and the memory that they share. */
+export function exposedPool(): {
+  pool: ProcessPool;
+  bell: Int32Array;
+  cells: Int32Array;
+  calls: SharedArrayBuffer;
+  answers: SharedArrayBuffer;
+} {
+  const made: SharedArrayBuffer[] = [];
+  // deno-lint-ignore no-explicit-any
+  const scope = globalThis as any;
+  const { SharedArrayBuffer: real } = scope;
+  scope.SharedArrayBuffer = new Proxy(real, {
+    construct(target, args) {
+      const buffer = new target(...args);
+      made.push(buffer);
+      return buffer;
+    },
+  });
+  try {
+    const pool = new ProcessPool(1);
+    const { sizes } = travel;
+    const at = made.findIndex((it) => it.byteLength === sizes.calls);
+    const [cells, calls, answers] = made.slice(at - 1);
+    assertEquals(answers!.byteLength, sizes.answers);
+    return {
+      pool,
+      bell: new Int32Array(made[0]!),
+      cells: new Int32Array(cells!),
+      calls: calls!,
+      answers: answers!,
+    };
+  } finally {
+    scope.SharedArrayBuffer = real;
+  }
 }

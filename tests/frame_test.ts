@@ -248,6 +248,56 @@ test("Rings keep frames of all sizes in order, however full", {
 });
 
 const { lane, sizes } = travel;
+
+test("Answers no larger than their calls find room at once", {
+  timeout,
+}, () => {
+  const random = new Random(seed + 4);
+  /** Frames in a ring, oldest first. */
+  class Frames {
+    readonly #ring;
+    readonly #from: number[] = [];
+    #at = 0;
+    constructor(size: number) {
+      this.#ring = ringOf(new SharedArrayBuffer(size));
+    }
+    get room() {
+      return roomAt(this.#ring, this.#at, this.#from[0] ?? -1);
+    }
+    write(length: number) {
+      const { room } = this;
+      this.#from.push(this.#at);
+      this.#at = room + length;
+    }
+    read() {
+      this.#from.shift();
+    }
+  }
+  const [calls, answers] = [new Frames(sizes.calls), new Frames(sizes.answers)];
+  const sent: number[] = [];
+  let unread = 0;
+  let full = 0;
+  for (let i = 0; i < 100_000; i++) {
+    // Long stretches of each, so that the rings are full and empty again.
+    const phase = i >> 12 & 3;
+    if (random.below(4) !== phase && calls.room >= 0) {
+      const length = 24 + random.below(phase === 3 ? 1000 : 8) * 8;
+      calls.write(length);
+      sent.push(length);
+    } else if (sent.length > 0 && random.below(4) > 0) {
+      assert(answers.room >= 0, `seed ${seed}`);
+      answers.write(8 + random.below(sent.shift()! / 8) * 8);
+      unread++;
+    } else if (unread > 0 && (phase > 1 || calls.room < 0)) {
+      answers.read();
+      calls.read();
+      unread--;
+    }
+    if (calls.room < 0) full++;
+  }
+  assert(full > 0, "the ring of calls was never full");
+});
+
 for (
   const [name, way] of [
     ["shared memory", { lane, sizes }],

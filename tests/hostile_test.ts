@@ -14,6 +14,7 @@ import {
 } from "@std/assert";
 import { Event, ProcessPool, task, WorkerExitError } from "../mod.ts";
 import { BellCell, LaneCell } from "../_internal/protocol.ts";
+import { exposedPool } from "./_pools.ts";
 import { execute, moduleUrl, withFolder } from "./_program.ts";
 
 const timeout = 60_000;
@@ -53,34 +54,6 @@ function randomNumbers(seed: number): () => number {
 }
 
 // -- shared memory ------------------------------------------------------------
-
-/** A pool of one worker, and the memory that they share. */
-function exposedPool() {
-  const made: SharedArrayBuffer[] = [];
-  const scope = globalThis as Any;
-  const { SharedArrayBuffer: real } = scope;
-  scope.SharedArrayBuffer = new Proxy(real, {
-    construct(target, args) {
-      const buffer = new target(...args);
-      made.push(buffer);
-      return buffer;
-    },
-  });
-  try {
-    const pool = new ProcessPool(1);
-    const [calls, answers] = made.filter((it) => it.byteLength === 1 << 16);
-    const at = made.indexOf(calls!);
-    return {
-      pool,
-      bell: new Int32Array(made[0]!),
-      cells: new Int32Array(made[at - 1]!),
-      calls: calls!,
-      answers: answers!,
-    };
-  } finally {
-    scope.SharedArrayBuffer = real;
-  }
-}
 
 function fill(buffer: SharedArrayBuffer, random: () => number): void {
   const words = new Int32Array(buffer, 0, 256);

@@ -17,9 +17,11 @@ import {
   WorkerExitError,
 } from "../mod.ts";
 import { travel } from "../_internal/dispatcher.ts";
+import { LaneCell } from "../_internal/protocol.ts";
 import {
   abandonsBusyThreads,
   drained,
+  exposedPool,
   outcomes,
   POOLS,
   reached,
@@ -169,6 +171,38 @@ test("ProcessPool lets quick calls pass one that is not, for once", {
     Atomics.store(over, 0, 1);
     await slow;
     Atomics.store(over, 0, 0);
+  }
+});
+
+test("A worker that waits for room for an answer knows what calls take", {
+  timeout,
+}, async () => {
+  const { sizes } = travel;
+  travel.sizes = { calls: 1 << 12, answers: 256 };
+  try {
+    const { pool, cells } = exposedPool();
+    const isKnown = () => Atomics.load(cells, LaneCell.Pace) !== 0;
+    const twice = (n: number) => 2 * n;
+    const some = (n: number) =>
+      Array.from({ length: n }, () => pool.apply(twice, [1]));
+    // A call may take long for once, when the machine does something else.
+    for (let known = false, i = 0; !known; i++) {
+      assert(i < 100, "what calls take is forgotten");
+      while (!isKnown()) await Promise.all(some(100));
+      const calls = some(50);
+      const end = performance.now() + 10_000;
+      while (Atomics.load(cells, LaneCell.WorkerBlocked) === 0) {
+        assert(performance.now() < end, "there was room for all answers");
+      }
+      const later = performance.now() + 2; // it has said so before it sleeps
+      while (performance.now() < later);
+      known = isKnown();
+      assertEquals(await Promise.all(calls), Array(50).fill(2));
+    }
+    pool.terminate();
+    await pool.join();
+  } finally {
+    travel.sizes = sizes;
   }
 });
 

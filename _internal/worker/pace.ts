@@ -59,6 +59,7 @@ export class Pace {
    * @param slow Whether it took a millisecond or more.
    */
   end(slow: boolean): void {
+    if (this.#fn < 0) return;
     if (this.#quick && this.#calls <= SAMPLE) {
       if (slow) this.#quick = false; // it may have been the system: measure
       this.#calls = this.#time = 0;
@@ -75,10 +76,10 @@ export class Pace {
     this.#cells[LaneCell.Pace] = this.#quick ? this.#fn << 16 | each : 0;
   }
 
-  /** A call was not quick, or has not ended although it returned. */
+  /** A call has to wait, or has not ended although it returned. */
   forget(): void {
-    this.#quick = false;
-    this.#calls = this.#time = 0;
+    this.#fn = -1; // what was measured counts for nothing
+    this.#quick = false; // so that the next row looks at the clock
     if (this.#cells[LaneCell.Pace] !== 0) this.#cells[LaneCell.Pace] = 0;
   }
 }

@@ -386,13 +386,10 @@ class FastLane implements Lane {
     let time: number;
     do {
       this.#runFrame();
-      if (this.#held) {
-        this.#pace.forget();
-        return true;
-      }
       time = now() - began;
-    } while (time <= TURN_MS && this.#claim());
+    } while (!this.#held && time <= TURN_MS && this.#claim());
     this.#pace.end(time > 0);
+    if (this.#held) return true;
     if (time > TURN_MS && unclaimed(this.#cells, LaneCell.Claim) > 0) {
       this.#goNextTurn();
     }
@@ -463,6 +460,7 @@ class FastLane implements Lane {
   #when(ready: () => boolean, then: () => void): void {
     if (ready()) return then();
     this.#held = true;
+    this.#pace.forget();
     const timer = timers.setTimeout(
       () => turns(GRACE_TURNS, () => ready() ? look() : fail()),
       LOST_MS,
@@ -494,6 +492,7 @@ class FastLane implements Lane {
     const outcome = this.#runner.run(task);
     if (!(outcome instanceof Promise)) return this.#answer(task, outcome);
     this.#held = true;
+    this.#pace.forget();
     afterwards(outcome, (outcome) => {
       this.#held = false;
       this.#answer(task, outcome);
