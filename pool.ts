@@ -5,11 +5,11 @@
  */
 
 import {
-  Call,
+  AwaitedCall,
   type CallRequest,
   type Executor,
   type Host,
-  type Outcome,
+  WatchedCall,
 } from "./_internal/call.ts";
 import { type AnyFunction, describe, nameOf } from "./_internal/callable.ts";
 import {
@@ -615,32 +615,38 @@ export abstract class Pool {
     const { transfer, transferResult } = options;
     if (transfer !== undefined) checkArray(transfer, "transfer", action);
     const limits = checkLimits(options, action);
+    const request: CallRequest = {
+      kind: "apply",
+      fn,
+      payload: args,
+      deadline: deadlineOf(limits),
+      transfer: transfer && [...transfer], // it may be used again
+      transferResult,
+    };
+    if (limits !== NO_LIMITS) {
+      return this.#applyWithin(limits, request) as Promise<R>;
+    }
+    const call = new AwaitedCall(request);
+    this.#executor.submit(call);
+    return call.promise as Promise<R>;
+  }
+
+  #applyWithin(limits: Limits, request: CallRequest): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      const name = limits === NO_LIMITS ? undefined : () => `run ${nameOf(fn)}`;
-      const none = name && reachedAtOnce(limits, name);
+      const action = () => `run ${nameOf(request.fn)}`;
+      const none = reachedAtOnce(limits, action);
       if (none) return reject(none.error);
-      const request: CallRequest = {
-        kind: "apply",
-        fn,
-        payload: args,
-        deadline: deadlineOf(limits),
-        transfer: transfer && [...transfer], // it may be used again
-        transferResult,
-      };
-      let unwatch: (() => void) | undefined;
-      const call = new Call(request, (outcome: Outcome) => {
-        unwatch?.();
-        if (outcome.ok) resolve(outcome.value as R);
-        else if (outcome.late) reject(timeoutError(name!(), limits.timeout));
+      const call = new WatchedCall(request, (outcome) => {
+        unwatch();
+        if (outcome.ok) resolve(outcome.value);
+        else if (outcome.late) reject(timeoutError(action(), limits.timeout));
         else reject(outcome.error);
       });
-      if (name) {
-        unwatch = watchLimits(limits, name, (error) => {
-          unwatch!();
-          reject(error);
-          this.#executor.giveUp(new Set([call]), true);
-        });
-      }
+      const unwatch = watchLimits(limits, action, (error) => {
+        unwatch();
+        reject(error);
+        this.#executor.giveUp(new Set([call]), true);
+      });
       this.#executor.submit(call);
     });
   }

@@ -86,21 +86,19 @@ export class UnsentError {
   }
 }
 
-/** A call and the one who waits for it. */
-export class Call {
+/** A call. */
+export abstract class Call {
   /** A value of {@linkcode CallState}; changed by the executor that has the call. */
   state: number = CallState.Queued;
   readonly request: CallRequest;
-  readonly #answer: (outcome: Outcome) => void;
 
-  /**
-   * @param request What is asked.
-   * @param answer Is told how it ended, once.
-   */
-  constructor(request: CallRequest, answer: (outcome: Outcome) => void) {
+  /** @param request What is asked. */
+  constructor(request: CallRequest) {
     this.request = request;
-    this.#answer = answer;
   }
+
+  /** Tells whoever waits for it how it ended; called once. */
+  protected abstract answer(outcome: Outcome): void;
 
   /**
    * Ends the call; the first end counts.
@@ -110,7 +108,51 @@ export class Call {
   settle(outcome: Outcome): void {
     if (this.state === CallState.Settled) return;
     this.state = CallState.Settled;
+    this.answer(outcome);
+  }
+}
+
+/** A call whose end is told to a function. */
+export class WatchedCall extends Call {
+  readonly #answer: (outcome: Outcome) => void;
+
+  /**
+   * @param request What is asked.
+   * @param answer Is told how it ended, once.
+   */
+  constructor(request: CallRequest, answer: (outcome: Outcome) => void) {
+    super(request);
+    this.#answer = answer;
+  }
+
+  protected override answer(outcome: Outcome): void {
     this.#answer(outcome);
+  }
+}
+
+/**
+ * A call that somebody awaits. There may be very many at once, so it keeps no
+ * function of its own: what lives on is copied by the garbage collector again
+ * and again.
+ */
+export class AwaitedCall extends Call {
+  /** Its result. */
+  readonly promise: Promise<unknown>;
+  #resolve!: (value: unknown) => void;
+  #reject!: (error: unknown) => void;
+
+  /** @param request What is asked. */
+  constructor(request: CallRequest) {
+    super(request);
+    this.promise = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+  }
+
+  protected override answer(outcome: Outcome): void {
+    if (outcome.ok) this.#resolve(outcome.value);
+    else this.#reject(outcome.error);
   }
 }
 

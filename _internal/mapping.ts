@@ -4,7 +4,7 @@
  * @module
  */
 
-import { Call, type Host, type Outcome } from "./call.ts";
+import { type Call, type Host, type Outcome, WatchedCall } from "./call.ts";
 import { type AnyFunction, nameOf } from "./callable.ts";
 import { chunkSizeFor, type Items, knownLength, Reader } from "./chunks.ts";
 import {
@@ -67,7 +67,7 @@ export function mapAll(
     );
     const submit = (payload: unknown[]) => {
       const at = results.push([]) - 1;
-      const call = new Call(
+      const call = new WatchedCall(
         { kind, fn, group, payload, deadline, transferResult },
         (outcome: Outcome) => {
           open.delete(call);

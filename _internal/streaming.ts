@@ -5,7 +5,7 @@
  * @module
  */
 
-import { Call, type Host, type Outcome } from "./call.ts";
+import { type Call, type Host, type Outcome, WatchedCall } from "./call.ts";
 import { type AnyFunction, nameOf } from "./callable.ts";
 import { closeSource, type Items, knownLength, readAhead } from "./chunks.ts";
 import {
@@ -276,7 +276,7 @@ export class Stream implements AsyncIterableIterator<unknown> {
     then: (outcome: StreamOutcome) => void,
   ): void {
     const { fn, transferResult } = this.#request;
-    const call = new Call(
+    const call = new WatchedCall(
       { kind: "map", fn, payload, deadline, transferResult },
       (outcome) => {
         this.#open.delete(call);

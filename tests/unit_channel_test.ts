@@ -6,7 +6,7 @@
 
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { test } from "node:test";
-import { Call, type Outcome } from "../_internal/call.ts";
+import { type Call, type Outcome, WatchedCall } from "../_internal/call.ts";
 import { PlainChannel, SharedChannel } from "../_internal/channel.ts";
 import { AnswerFrame, BELL_CELLS, LaneCell } from "../_internal/protocol.ts";
 import { HEADER, lead, ringOf } from "../_internal/ring.ts";
@@ -39,7 +39,7 @@ function noted() {
 
 function newCall(): Call {
   const fn = function named() {};
-  return new Call({ kind: "apply", fn, payload: [] }, () => {});
+  return new WatchedCall({ kind: "apply", fn, payload: [] }, () => {});
 }
 
 function assertUnread(outcomes: Outcome[]): void {

@@ -419,7 +419,7 @@ export function lanes(
 ): Maker {
   return entitled(name, async (sources) => {
     const { SharedChannel } = await sources.load("_internal/channel.ts");
-    const { Call } = await sources.load("_internal/call.ts");
+    const { WatchedCall } = await sources.load("_internal/call.ts");
     const { Consumer } = await sources.load("_internal/wait.ts");
     const { BELL_CELLS, BellCell, LANE_CELLS } = await sources.load(
       "_internal/protocol.ts",
@@ -494,7 +494,7 @@ export function lanes(
                   if (back.length > 0) return;
                 } else {
                   const value = text(made, step);
-                  const call = new Call(
+                  const call = new WatchedCall(
                     { kind: "apply", fn: second, payload: [made, value] },
                     () => {},
                   );
