@@ -14,7 +14,7 @@ import type { AnyFunction } from "./callable.ts";
  * | Queued | the pool's queue | being sent to a worker, or dropped |
  * | Sent | a worker's channel | the worker's claim, being taken back to the queue, or dropped |
  * | Begun | the worker that claimed it | its answer, the worker's death, or being given up |
- * | Settled | nobody | never: its promise has its answer |
+ * | Settled | nobody; a channel, if it was given up or withdrawn in flight | never: its promise has its answer |
  *
  * There is no value for Begun: it is told from Sent by a shared word, see
  * claim.ts, which the worker and the channel change in atomic steps, so that a
@@ -55,13 +55,13 @@ export type Outcome =
    * `before`: the results of the items before the one that failed; `unsent`: the
    * index of an item that could not be sent, so that those before it did not run;
    * `late`: the worker has seen its deadline pass; `dropped`: it did not begin, as
-   * one of its group had failed.
+   * one of its group had failed, or it was withdrawn.
    */
   | {
     ok: false;
     error: unknown;
     before?: ArrayLike<unknown>;
-    unsent?: number;
+    unsent?: number | undefined;
     late?: boolean;
     dropped?: boolean;
   };
@@ -69,20 +69,24 @@ export type Outcome =
 /** Of a call that did not begin. */
 export const DROPPED: Outcome = { ok: false, error: undefined, dropped: true };
 
-/** Thrown for a call of which an item cannot be sent. */
+/** Thrown for a call that cannot be sent. */
 export class UnsentError {
-  /** What is wrong with it. */
+  /** Why not. */
   readonly reason: unknown;
-  /** Which it is. */
-  readonly index: number;
+  /** Which of its items cannot be sent, if it has items. */
+  readonly index: number | undefined;
+  /** Whether it is in flight all the same, and its answer is to come: {@linkcode DROPPED}. */
+  readonly withdrawn: boolean;
 
   /**
-   * @param reason What is wrong with it.
-   * @param index Which it is.
+   * @param reason Why not.
+   * @param index Which item.
+   * @param withdrawn Whether it is in flight.
    */
-  constructor(reason: unknown, index: number) {
+  constructor(reason: unknown, index: number | undefined, withdrawn = false) {
     this.reason = reason;
     this.index = index;
+    this.withdrawn = withdrawn;
   }
 }
 

@@ -41,7 +41,7 @@ import {
   stopsBusyThreads,
   timers,
 } from "./runtime.ts";
-import { announce } from "./wait.ts";
+import { announce, later } from "./wait.ts";
 
 /** The pool's end of the way to one worker. */
 export interface Channel {
@@ -66,7 +66,8 @@ export interface Channel {
   /**
    * Sends a call.
    *
-   * @throws If the call cannot be sent; nothing was sent then.
+   * @throws If the call cannot be sent; nothing was sent then, or, if it is an
+   * {@linkcode UnsentError} that says so, it is in flight and will not begin.
    */
   send(call: Call): void;
   /** Whether any of these calls is in flight. */
@@ -87,6 +88,8 @@ export interface Channel {
 export interface ChannelEvents {
   /** An answer; a promise of one if a module must be loaded to know it. */
   onAnswer(call: Call, outcome: Outcome | Promise<Outcome>): void;
+  /** A message came with an answer, whose frame need not have rung. */
+  onHeard(): void;
   /** The worker is ready. */
   onReady(): void;
   /** The initializer has failed. */
@@ -240,6 +243,9 @@ const PATIENCE_MS = 100;
 /** How many turns of the event loop, likewise. */
 const PATIENCE_TURNS = 20;
 
+/** When a worker that may hear no messages is rung for. */
+const DEAF_MS = 1000;
+
 /** Both lanes. */
 export class SharedChannel extends Posting implements Channel {
   /** What the worker needs to know of it. */
@@ -258,7 +264,10 @@ export class SharedChannel extends Posting implements Channel {
   #read = 0;
   /** The calls in flight, oldest first. */
   readonly #entries = new Queue<Entry>();
+  /** How many payloads were posted, and how many posted answers were read, mod 2^32. */
   #messages = 0;
+  #heard = 0;
+  #ringing = false;
   /** Answers that came as messages, before their frames were read. */
   readonly #posted: PostedWire[] = [];
   #onSettled: (() => void) | undefined;
@@ -334,19 +343,44 @@ export class SharedChannel extends Posting implements Channel {
         end = writeValue(ring, end, limit, payload[count]);
       }
     }
-    if (end >= 0) return this.#publish(call, at, end, fn, count, false);
-    const number = this.#messages;
-    this.postPayload(
-      call,
-      ({ wire }) => ({ kind: "payload", number, payload: wire }),
-    );
-    this.#messages++;
-    this.#publish(call, at, values, fn, number, true);
+    if (end >= 0) {
+      this.#publish(call, at, end, fn, count, false);
+      return this.#ring();
+    }
+    let isSent = false;
+    try {
+      this.postPayload(call, ({ wire }) => {
+        // The frame first: the message wakes the worker, which finds it then.
+        this.#publish(call, at, values, fn, this.#messages, true);
+        this.#messages = (this.#messages + 1) | 0;
+        this.#ringLater();
+        isSent = true;
+        return { kind: "payload", payload: wire };
+      });
+    } catch (error) {
+      if (!isSent || this.#unsend()) throw error;
+      this.post({ kind: "withdrawn" });
+      throw error instanceof UnsentError
+        ? new UnsentError(error.reason, error.index, true)
+        : new UnsentError(error, undefined, true);
+    } finally {
+      Atomics.store(this.#cells, LaneCell.Posted, this.#messages);
+    }
+  }
+
+  /** Takes back the frame that was published last; tells whether it could. */
+  #unsend(): boolean {
+    // None is in flight if a getter of the payload has ended the worker.
+    if (this.inFlight === 0) return false;
+    if (!claims.takeBackLast(this.#cells, LaneCell.Claim)) return false;
+    this.#at = this.#entries.takeLast(1)[0]!.from;
+    this.#messages = (this.#messages - 1) | 0;
+    return true;
   }
 
   /**
-   * Writes the frame's head and lets the worker see the frame; `count` is that of
-   * its values, or the number of the message with them.
+   * Writes the frame's head and lets the worker see the frame, should it look;
+   * `count` is that of its values, or the number of the message with them.
    */
   #publish(
     call: Call,
@@ -372,7 +406,26 @@ export class SharedChannel extends Posting implements Channel {
     this.#entries.push({ call, from: this.#at, number });
     this.#at = end;
     claims.send(this.#cells, LaneCell.Claim);
+  }
+
+  /** Wakes the worker for a frame that was published. */
+  #ring(): void {
     announce(this.#cells, LaneCell.Claim, LaneCell.WorkerAsleep);
+  }
+
+  /**
+   * Rings for a frame whose message should have woken the worker. A task may have
+   * broken what messages come by: the worker finds out when it waits for one.
+   */
+  #ringLater(): void {
+    if (this.#ringing) return;
+    this.#ringing = true;
+    later(DEAF_MS, () => {
+      this.#ringing = false;
+      if (this.inFlight === 0 || this.waiting === 0) return;
+      this.#ring();
+      this.#ringLater();
+    });
   }
 
   has(calls: ReadonlySet<Call>): boolean {
@@ -412,6 +465,7 @@ export class SharedChannel extends Posting implements Channel {
     const at = this.#room();
     const fn = this.define(call.request.fn);
     this.#publish(call, at, at + CallFrame.Values, fn, number, true);
+    this.#ring();
   }
 
   abandon(): Call[] {
@@ -435,6 +489,7 @@ export class SharedChannel extends Posting implements Channel {
         if (kind === AnswerFrame.Posted) {
           if (this.#posted.length === 0) break; // its message will come
           wire = this.#posted.shift()!;
+          this.#heard = (this.#heard + 1) | 0;
         } else if (kind !== AnswerFrame.Dropped) {
           value = readValue(ring, { at: at + HEADER }, end);
         }
@@ -487,17 +542,21 @@ export class SharedChannel extends Posting implements Channel {
   protected onPosted(outcome: PostedWire): void {
     this.#posted.push(outcome);
     this.drain();
+    this.events.onHeard();
   }
 
-  /** How many answers were written and not read. */
+  /** How many answers were written, and posted where need be, and not read. */
   #unread(): number {
     const ring = this.#answers;
     const written = Atomics.load(this.#cells, LaneCell.Written);
     let count = 0;
+    let posted = (Atomics.load(this.#cells, LaneCell.Told) - this.#heard) | 0;
     try {
       let at = this.#read;
       for (; at !== written && count < this.inFlight; count++) {
         at = follow(ring, at);
+        const kind = ring.words[(at >> 2) + 1];
+        if (kind === AnswerFrame.Posted && posted-- <= 0) break;
         at += ring.words[at >> 2]!;
       }
     } catch {

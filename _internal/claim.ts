@@ -10,6 +10,7 @@
  * | the sender, to send | claimed, sent | claimed, sent + 1 |
  * | the worker, to claim | claimed < sent | claimed + 1, sent |
  * | the sender, to take back all that was not claimed | claimed, sent | claimed, claimed |
+ * | the sender, to take back the last one | claimed < sent | claimed, sent - 1 |
  *
  * So a call is claimed or taken back and never both, and after a worker's death
  * the word tells which call it had begun.
@@ -65,6 +66,23 @@ export function takeBack(cells: Int32Array, word: number): number {
     if (count === 0) return 0;
     const next = (claimed << 16) | claimed;
     if (Atomics.compareExchange(cells, word, seen, next) === seen) return count;
+  }
+}
+
+/**
+ * Takes back the call that was sent last.
+ *
+ * @param cells Shared memory.
+ * @param word Which word.
+ * @returns Whether it was not claimed.
+ */
+export function takeBackLast(cells: Int32Array, word: number): boolean {
+  for (;;) {
+    const seen = Atomics.load(cells, word);
+    const sent = seen >>> 16;
+    if ((seen & MASK) === sent) return false;
+    const next = ((sent - 1) << 16) | (seen & MASK);
+    if (Atomics.compareExchange(cells, word, seen, next) === seen) return true;
   }
 }
 

@@ -295,19 +295,24 @@ export class Dispatcher implements Executor {
         return;
       }
       let unsent: Outcome | undefined;
+      let withdrawn = false;
       try {
         // A getter of an argument may come back here.
         this.#sending = false;
         worker.channel.send(call);
       } catch (error) {
-        unsent = error instanceof UnsentError
-          ? { ok: false, error: error.reason, unsent: error.index }
-          : { ok: false, error };
+        if (error instanceof UnsentError) {
+          unsent = { ok: false, error: error.reason, unsent: error.index };
+          withdrawn = error.withdrawn;
+        } else unsent = { ok: false, error };
       } finally {
         this.#sending = true;
       }
-      if (unsent !== undefined) {
-        this.#settle(call, unsent);
+      const isInFlight = unsent === undefined || withdrawn;
+      if (isInFlight) worker.left--; // before anyone is told, who may send more
+      if (unsent !== undefined) this.#tell(call, unsent);
+      if (!isInFlight) {
+        this.#finish();
         continue;
       }
       if (!this.#workers.has(worker)) { // it has ended the pool or this worker
@@ -318,7 +323,6 @@ export class Dispatcher implements Executor {
         continue;
       }
       if (call.state !== CallState.Settled) call.state = CallState.Sent;
-      worker.left--;
     }
   }
 
@@ -474,12 +478,17 @@ export class Dispatcher implements Executor {
 
   /** Ends a call that an executor has, unless it was given up. */
   #settle(call: Call, outcome: Outcome): void {
+    this.#tell(call, outcome);
+    this.#finish();
+  }
+
+  /** Tells whoever waits for a call how it ended, unless it was given up. */
+  #tell(call: Call, outcome: Outcome): void {
     if (call.state !== CallState.Settled) {
       if (outcome.ok) this.#completed++;
       else if (!outcome.dropped) this.#failed++;
     }
     call.settle(outcome);
-    this.#finish();
   }
 
   #finish(): void {
@@ -502,6 +511,7 @@ export class Dispatcher implements Executor {
     const events = {
       onAnswer: (call: Call, outcome: Outcome | Promise<Outcome>) =>
         this.#onAnswer(worker, call, outcome),
+      onHeard: () => this.#consumer?.rouse(),
       onReady: () => {
         worker.ready = true;
         this.#dispatch();
@@ -679,7 +689,9 @@ export class Dispatcher implements Executor {
   }
 
   #openIfGone(): void {
-    if (this.#state === "over" && this.#workers.size === 0) this.#gone.open();
+    if (this.#state !== "over" || this.#workers.size > 0) return;
+    this.#consumer?.leave();
+    this.#gone.open();
   }
 
   /** No worker can be made: every call fails, now and later. */

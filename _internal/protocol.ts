@@ -85,6 +85,10 @@ export const LaneCell = {
   Pace: 6 * LINE,
   /** [pool] `1` while the worker is the most likely one to get the next call. */
   Favoured: 7 * LINE,
+  /** [pool] How many payloads were posted or withdrawn, mod 2^32; each after its frame. */
+  Posted: 8 * LINE,
+  /** [worker] How many answers were posted, likewise. */
+  Told: 9 * LINE,
 } as const;
 
 /**
@@ -94,7 +98,7 @@ export const LaneCell = {
 export const QUICK_US = 50;
 
 /** How many there are. */
-export const LANE_CELLS: number = 8 * LINE;
+export const LANE_CELLS: number = 10 * LINE;
 
 /** The words that all workers of a pool share. */
 export const BellCell = {
@@ -137,7 +141,7 @@ export const AnswerFrame = {
   Value: 0,
   /** The answer comes as a message. */
   Posted: 1,
-  /** The call was not begun, as one of its group had failed. */
+  /** The call was not begun, as one of its group had failed, or it was withdrawn. */
   Dropped: 2,
 } as const;
 
@@ -157,8 +161,10 @@ export interface PayloadWire {
 export type ToServer =
   /** A function, before the first call of it. */
   | { kind: "define"; id: number; fn: CallableWire }
-  /** The payload of a call whose frame says that it is posted. */
-  | { kind: "payload"; number: number; payload: PayloadWire }
+  /** The payload of the next call whose frame says that it is posted. */
+  | { kind: "payload"; payload: PayloadWire }
+  /** Instead of one that cannot be sent: its call is not to begin. */
+  | { kind: "withdrawn" }
   /** A whole call, where there is no fast lane. */
   | ({ kind: "call" } & PostedCall);
 

@@ -576,6 +576,18 @@ export class Consumer {
   readonly #spin: Spin;
   #running = false;
   #asleep = false;
+  /** Whether it will be woken although there is no work. */
+  #stirred = false;
+  /** Since when it sleeps, and whether a spin came before. */
+  #began = 0;
+  #spun = false;
+  /**
+   * Whether the platform holds a place for us in its queue, or one for a time. It
+   * cannot be given back without a ring: the next sleep has it, as whoever rings
+   * wakes all who are there.
+   */
+  #armed = false;
+  #armedForATime = false;
   #seen: number | undefined;
 
   /** @param options Where to look and what to do. */
@@ -596,9 +608,28 @@ export class Consumer {
 
   /** Sees to it that `rest` is called again, should it be asleep. */
   stir(): void {
-    if (!this.#asleep) return;
-    this.#asleep = false;
+    if (!this.#asleep || this.#stirred) return;
+    this.#stirred = true;
     notify(this.#options.cells, this.#options.word);
+  }
+
+  /**
+   * Gives its place in the platform's queue back, which would keep it and all that
+   * it knows for ever; to be called when nothing more is wanted.
+   */
+  leave(): void {
+    if (this.#armed) notify(this.#options.cells, this.#options.word);
+  }
+
+  /** Wakes it at once, as a message has told that there may be work. */
+  rouse(): void {
+    if (!this.#asleep) return; // it looks soon
+    this.#asleep = this.#stirred = false;
+    const { cells, asleep, work } = this.#options;
+    Atomics.store(cells, asleep, 0);
+    if (!this.#spun) this.#spin.judge.slept(now() - this.#began);
+    work();
+    this.#watch();
   }
 
   /** Goes on looking, if it does not already. */
@@ -615,6 +646,19 @@ export class Consumer {
     if (!this.#options.wanted()) this.#running = false;
     else if (budget === 0) this.#sleep(false);
     else this.#spin.begin(budget);
+  }
+
+  /** Has a place in the platform's queue until it is woken. */
+  #arm(longest: number, wake: Promise<unknown>): void {
+    const hold = (isArmed: boolean) => {
+      if (longest === Infinity) this.#armed = isArmed;
+      else this.#armedForATime = isArmed;
+    };
+    hold(true);
+    afterwards(wake, () => {
+      hold(false);
+      this.rouse();
+    });
   }
 
   /** Looks for work if the word has changed. */
@@ -639,17 +683,15 @@ export class Consumer {
         else queueMicrotask(() => this.#watch());
         return;
       }
-      const wake = waitAsync(cells, word, seen, rest?.() ?? Infinity);
-      if (!wake.async) continue;
-      const began = now();
+      const longest = rest?.() ?? Infinity;
+      if (!(longest === Infinity ? this.#armed : this.#armedForATime)) {
+        const wake = waitAsync(cells, word, seen, longest);
+        if (!wake.async) continue;
+        this.#arm(longest, wake.value);
+      }
+      this.#began = now();
+      this.#spun = spun;
       this.#asleep = true;
-      afterwards(wake.value, () => {
-        this.#asleep = false;
-        Atomics.store(cells, asleep, 0);
-        if (!spun) this.#spin.judge.slept(now() - began);
-        work();
-        this.#watch();
-      });
       return;
     }
   }

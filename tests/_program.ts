@@ -32,6 +32,13 @@ const isDeno = "Deno" in globalThis;
 /** The arguments that make this runtime run a file. */
 export const runArgs: string[] = isDeno ? ["run", "--no-prompt"] : [];
 
+/** What lets a program call `gc()`; Bun has its own. */
+export const gcArgs: string[] = isDeno
+  ? ["--v8-flags=--expose-gc"]
+  : process.versions.bun
+  ? []
+  : ["--expose-gc"];
+
 /** A folder that is gone after `use`. */
 export async function withFolder<T>(
   use: (folder: string) => Promise<T>,
@@ -81,8 +88,9 @@ export function execute(
  */
 export function runProgram(
   main: (module: Module) => unknown,
-  options: { timeout?: number } = {},
+  options: { timeout?: number; args?: string[] } = {},
 ): Promise<ProgramResult> {
+  const { args = [] } = options;
   return withFolder(async (folder) => {
     const file = join(folder, "program.mjs");
     await writeFile(
@@ -90,6 +98,10 @@ export function runProgram(
       `import * as module from ${JSON.stringify(moduleUrl)};\n` +
         `await (${main})(module);\n`,
     );
-    return await execute(process.execPath, [...runArgs, file], options);
+    return await execute(
+      process.execPath,
+      [...runArgs, ...args, file],
+      options,
+    );
   });
 }

@@ -7,6 +7,7 @@ import process from "node:process";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import {
   execute,
+  gcArgs,
   moduleUrl,
   type ProgramResult,
   runProgram,
@@ -440,3 +441,29 @@ if ("Deno" in globalThis) {
       assertEquals(code, 0, stdout + stderr);
     }));
 }
+
+test("A pool that is gone leaves nothing behind", { timeout }, async () => {
+  const program = async ({ ProcessPool }: typeof import("../mod.ts")) => {
+    // deno-lint-ignore no-explicit-any
+    const scope = globalThis as any;
+    let collected = 0;
+    const registry = new FinalizationRegistry(() => collected++);
+    const use = async () => {
+      const pool = new ProcessPool(1);
+      registry.register(pool, undefined);
+      await pool.apply((n: number) => n, [1]);
+      await pool.apply(() => new Map([[1, 2]])); // its answer is a message
+      pool.terminate();
+      await pool.join();
+    };
+    for (let i = 0; i < 10; i++) await use();
+    const end = performance.now() + 15_000;
+    while (collected < 8 && performance.now() < end) { // the stack may keep one
+      if (scope.gc) scope.gc();
+      else scope.Bun.gc(true);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    console.log(collected >= 8 || `${collected} of 10 were collected`);
+  };
+  assertEnded(await runProgram(program, { args: gcArgs }), "true\n");
+});

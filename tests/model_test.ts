@@ -32,6 +32,9 @@ function run(maker: Maker, edits: Edit[] = []): Promise<Result> {
 
 const small = { calls: 256, answers: 256 };
 
+/** A text that goes as a message. */
+const LONG = 100;
+
 const scenarios: Maker[] = [
   events("A set() releases every wait before it, whatever follows", {
     A: ["wait"],
@@ -117,6 +120,14 @@ const scenarios: Maker[] = [
     "take back",
     "send",
   ], 4),
+  claims("A call is claimed or the last one taken back, and never both", [
+    "send",
+    "send",
+    "take back the last",
+    "send",
+    "take back the last",
+    "take back the last",
+  ], 3),
   consumers("A consumer sleeps through no announcement of one thread", [2]),
   consumers("A consumer sleeps through no announcement of two threads", [1, 1]),
   lanes("Calls get to a worker and answers back", small, [4, 4], 1),
@@ -127,6 +138,18 @@ const scenarios: Maker[] = [
     12,
     "send what came back",
   ], 0),
+  lanes("Payloads and results come as messages", small, [LONG], 3),
+  lanes("Calls come as frames and as messages", small, [4, LONG, 4], 1),
+  lanes("A call is withdrawn whose payload cannot be sent", small, [
+    "withdraw",
+    LONG,
+  ], 1),
+  lanes("Calls with messages are taken back and sent again", small, [
+    LONG,
+    "take back",
+    4,
+    "send what came back",
+  ], 1),
   lanes("A worker claims while the pool takes back", small, [
     4,
     "take back",
@@ -227,9 +250,11 @@ const mistakes: [title: string, maker: Maker, ...edits: Edit[]][] = [
     claims("", ["send", "take back"], 2),
     {
       file: "_internal/claim.ts",
-      find:
-        "if (Atomics.compareExchange(cells, word, seen, next) === seen) return true;",
-      replace: "Atomics.store(cells, word, next); return true;",
+      find: `    const next = (seen & ~MASK) | ((claimed + 1) & MASK);
+    if (Atomics.compareExchange(cells, word, seen, next) === seen) return true;`,
+      replace:
+        `    Atomics.store(cells, word, (seen & ~MASK) | ((claimed + 1) & MASK));
+    return true;`,
     },
   ],
   [
@@ -243,6 +268,18 @@ const mistakes: [title: string, maker: Maker, ...edits: Edit[]][] = [
     },
   ],
   [
+    "taking back the last call without an exchange",
+    claims("", ["send", "take back the last"], 2),
+    {
+      file: "_internal/claim.ts",
+      find: `    const next = ((sent - 1) << 16) | (seen & MASK);
+    if (Atomics.compareExchange(cells, word, seen, next) === seen) return true;`,
+      replace:
+        `    Atomics.store(cells, word, ((sent - 1) << 16) | (seen & MASK));
+    return true;`,
+    },
+  ],
+  [
     "a consumer that announces its sleep too late",
     consumers("", [1]),
     {
@@ -252,9 +289,9 @@ const mistakes: [title: string, maker: Maker, ...edits: Edit[]][] = [
     },
     {
       file: "_internal/wait.ts",
-      find: "const wake = waitAsync(cells, word, seen, rest?.() ?? Infinity);",
+      find: "const wake = waitAsync(cells, word, seen, longest);",
       replace: "Atomics.store(cells, asleep, 1);" +
-        "const wake = waitAsync(cells, word, Atomics.load(cells, word), Infinity);",
+        "const wake = waitAsync(cells, word, Atomics.load(cells, word), longest);",
     },
   ],
   [
@@ -280,16 +317,60 @@ const mistakes: [title: string, maker: Maker, ...edits: Edit[]][] = [
     lanes("", small, [4], 1),
     {
       file: "_internal/worker/server.ts",
-      find: "    Atomics.store(this.#cells, LaneCell.Written, end);\n",
-      replace: "",
+      find: `    Atomics.store(this.#cells, LaneCell.Written, end);
+    Atomics.add(this.#bell, BellCell.Answers, 1);
+`,
+      replace: `    Atomics.add(this.#bell, BellCell.Answers, 1);
+    this.#ring();
+    Atomics.store(this.#cells, LaneCell.Written, end);
+`,
     },
     {
       file: "_internal/worker/server.ts",
-      find:
-        "    announce(this.#bell, BellCell.Answers, BellCell.PoolAsleep);\n",
+      find: "return this.#ring();",
+      replace: "return;",
+    },
+  ],
+  [
+    "a payload that is posted before its frame, which does not ring",
+    lanes("", small, [LONG], 1),
+    {
+      file: "_internal/channel.ts",
+      find: "this.#publish(call, at, values, fn, this.#messages, true);",
+      replace: "const number = this.#messages; queueMicrotask(() => " +
+        "this.#publish(call, at, values, fn, number, true));",
+    },
+  ],
+  [
+    "a payload that wakes nobody",
+    lanes("", small, [LONG], 1),
+    {
+      file: "_internal/worker/server.ts",
+      find: "    this.#consumer.rouse();\n",
+      replace: "",
+    },
+  ],
+  [
+    "a result that is posted before its frame, which does not ring",
+    lanes("", small, [LONG], 1),
+    {
+      file: "_internal/worker/server.ts",
+      find: `    this.#publish(at, at + HEADER, AnswerFrame.Posted);
+    if (!this.#runner.answer(task, outcome)) this.#failGroup(task);
+`,
       replace:
-        "    announce(this.#bell, BellCell.Answers, BellCell.PoolAsleep);\n" +
-        "    Atomics.store(this.#cells, LaneCell.Written, end);\n",
+        `    if (!this.#runner.answer(task, outcome)) this.#failGroup(task);
+    this.#publish(at, at + HEADER, AnswerFrame.Posted);
+`,
+    },
+  ],
+  [
+    "a place in the queue that is taken for granted",
+    consumers("", [2]),
+    {
+      file: "_internal/wait.ts",
+      find: "      hold(false);\n",
+      replace: "",
     },
   ],
 ];

@@ -398,3 +398,23 @@ test("ProcessPool.imap() gives what comes before an item that cannot be sent", {
     assertEquals((error as Error).name, "DataCloneError");
   }
 });
+
+test("A worker's last task may be one that cannot be sent as a whole", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1, { maxTasksPerChild: 1 });
+  for (let i = 0; i < 5; i++) {
+    const detached = new ArrayBuffer(8);
+    structuredClone(detached, { transfer: [detached] });
+    const items = [new Map([[1, 2]]), new Uint8Array(0), detached];
+    const iterator = pool.imap((it: unknown) => typeof it, items, {
+      chunkSize: 3,
+    });
+    const { values, error } = await drained(iterator);
+    if (error !== undefined) {
+      assertEquals(values, ["object", "object"]);
+      assertEquals((error as Error).name, "DataCloneError");
+    } else assertEquals(values.length, 3); // this platform sends it
+    assertEquals(await pool.apply(() => 1), 1);
+  }
+});

@@ -473,3 +473,26 @@ test("ThreadPool keeps the place of a call that timed out", {
   pool.close();
   await pool.join(); // does not wait for it
 });
+
+test("An abort stops no worker that has answered", { timeout }, async () => {
+  await using pool = new ProcessPool(1);
+  const answered = new Int32Array(new SharedArrayBuffer(4));
+  const answer = (answered: Int32Array) => {
+    // In a later turn, when the answer was posted.
+    setTimeout(() => Atomics.store(answered, 0, 1), 1);
+    return new Map([[1, 2]]);
+  };
+  const controller = new AbortController();
+  const { signal } = controller;
+  const call = pool.apply(answer, [answered], { signal });
+  const end = performance.now() + 10_000;
+  while (Atomics.load(answered, 0) === 0) { // this thread reads no message
+    assert(performance.now() < end, "the call was never answered");
+  }
+  assertEquals(pool.stats().busy, 0);
+  controller.abort();
+  const [result] = await Promise.allSettled([call]);
+  assertEquals(result!.status, "rejected");
+  await pool.apply(() => {});
+  assertEquals(pool.stats().respawned, 0);
+});

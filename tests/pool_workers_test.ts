@@ -918,6 +918,33 @@ for (const way of ["shared", "plain"] as const) {
   );
 }
 
+test("ProcessPool ends although calls could not be sent", {
+  timeout,
+}, async () => {
+  const pool = new ProcessPool(2, { maxTasksPerChild: 50 });
+  const size = (map: Map<number, number>) => map.size;
+  const map = new Map([[1, 2]]);
+  const buffer = new ArrayBuffer(8);
+  const unsendable = () =>
+    pool.apply(size, [map], { transfer: [buffer, buffer] }); // one buffer twice
+  for (let i = 0; i < 20; i++) {
+    const calls = Array.from(
+      { length: 30 },
+      (_, i) => i % 3 === 0 ? unsendable() : pool.apply(size, [map]),
+    );
+    assertEquals(
+      await outcomes(calls),
+      calls.map((_, i) => i % 3 === 0 ? "DataCloneError" : 1),
+    );
+  }
+  const { completed, failed, queued } = pool.stats();
+  assertEquals([completed, failed, queued], [400, 200, 0]);
+  const last = outcomes([unsendable(), pool.apply(size, [map])]);
+  pool.close();
+  await pool.join();
+  assertEquals(await last, ["DataCloneError", 1]);
+});
+
 test("ProcessPool runs what may wait for each other side by side", {
   timeout,
 }, async () => {

@@ -191,8 +191,10 @@ class Blast {
       return this.#check("late", [id], call, id, ["AbortError"]);
     }
     if (kind < 100) {
-      const call = pool.apply(echo, [id, 1], { timeout: random.below(20) });
-      return this.#check("hurry", [id], call, 1, ["TimeoutError"]);
+      const payload = random.pick(PAYLOADS)();
+      const timeout = random.below(20);
+      const call = pool.apply(echo, [id, payload], { timeout });
+      return this.#check("hurry", [id], call, payload, ["TimeoutError"]);
     }
     if (kind < 300) {
       const call = pool.apply(fail, [id]).catch((error) => {
@@ -208,6 +210,13 @@ class Blast {
         transferResult: true,
       });
       return this.#check("transfer", [id], call, new ArrayBuffer(16));
+    }
+    if (kind < 520) {
+      const buffer = new ArrayBuffer(16);
+      const call = pool.apply(echo, [id, random.pick(PAYLOADS)()], {
+        transfer: [buffer, buffer], // it turns out late that this cannot be
+      });
+      return this.#check("unsendable", [id], call, 0, ["DataCloneError"]);
     }
     if (kind < 800) {
       const ids = [id, this.#nextId++, this.#nextId++];

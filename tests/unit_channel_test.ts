@@ -4,11 +4,22 @@
  * @module
  */
 
-import { assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { test } from "node:test";
-import { type Call, type Outcome, WatchedCall } from "../_internal/call.ts";
+import {
+  type Call,
+  type Outcome,
+  UnsentError,
+  WatchedCall,
+} from "../_internal/call.ts";
 import { PlainChannel, SharedChannel } from "../_internal/channel.ts";
-import { AnswerFrame, BELL_CELLS, LaneCell } from "../_internal/protocol.ts";
+import { Child } from "../_internal/child.ts";
+import {
+  AnswerFrame,
+  BELL_CELLS,
+  LaneCell,
+  type ToServer,
+} from "../_internal/protocol.ts";
 import { HEADER, lead, ringOf } from "../_internal/ring.ts";
 import type { Port } from "../_internal/runtime.ts";
 
@@ -26,15 +37,43 @@ function fakePort(): Port {
 /** Notes how calls ended. */
 function noted() {
   const outcomes: Outcome[] = [];
+  const exits: number[] = [];
   return {
     outcomes,
+    exits,
     onAnswer(_: Call, outcome: Outcome | Promise<Outcome>) {
       outcomes.push(outcome as Outcome);
     },
+    onHeard() {},
     onReady() {},
     onBroken() {},
     onSpoilt() {},
   };
+}
+
+/** A real worker, and a channel to it. */
+function openWorker(sizes = { calls: 1 << 12, answers: 1 << 12 }) {
+  const events = noted();
+  const bell = new Int32Array(new SharedArrayBuffer(BELL_CELLS * 4));
+  const channel = new SharedChannel(events, bell, sizes);
+  const child = new Child({
+    name: "worker of a channel",
+    job: { kind: "server", initializer: undefined, lane: channel.memory },
+    workerUrl: undefined,
+    onExit: (code) => void events.exits.push(code),
+  });
+  /** Resolves when there are so many answers, or the worker has ended. */
+  const answered = async (count: number) => {
+    const end = performance.now() + timeout;
+    while (events.outcomes.length < count && events.exits.length === 0) {
+      assert(performance.now() < end, "no answer came");
+      channel.drain();
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    assertEquals(events.exits, []);
+    return events.outcomes;
+  };
+  return { channel, child, answered };
 }
 
 function newCall(): Call {
@@ -91,3 +130,93 @@ test("An answer that cannot be read fails its call, by shared memory", {
   assertUnread(events.outcomes);
   assertEquals(channel.inFlight, 0);
 });
+
+/** A port to a worker that is told of each payload before it is posted. */
+function watchedPort({ port }: Child, before: () => void): Port {
+  return {
+    postMessage(message: ToServer, transfer) {
+      if (message.kind === "payload") before();
+      port.postMessage(message, transfer);
+    },
+    set onmessage(listener: Port["onmessage"]) {
+      port.onmessage = listener;
+    },
+    onmessageerror: null,
+    close() {},
+  };
+}
+
+const sizeOf = (map: Map<number, number>) => map.size;
+
+/** A call whose payload goes as a message. */
+function bigCall(transfer?: Transferable[]): Call {
+  const payload = [new Map([[1, 2]])];
+  const request = { kind: "apply", fn: sizeOf, payload, transfer } as const;
+  return new WatchedCall(request, () => {});
+}
+
+test("A worker waits for a payload that takes long to write", {
+  timeout: 60_000,
+}, async () => {
+  const { channel, child, answered } = openWorker();
+  channel.open(watchedPort(child, () => {
+    // The worker sees the frame long before it gets the message.
+    Atomics.notify(channel.memory.cells, LaneCell.Claim);
+    const end = performance.now() + 7_000;
+    while (performance.now() < end);
+    assertEquals(channel.waiting, 0, "the worker has not begun");
+  }));
+  channel.send(newCall());
+  await answered(1);
+  channel.send(bigCall());
+  assertEquals((await answered(2))[1], { ok: true, value: 1 });
+  child.terminate();
+  await child.gone.wait({ timeout: Infinity });
+});
+
+test(
+  "A call that cannot be sent is taken back, or answered if it was claimed",
+  {
+    timeout,
+  },
+  async () => {
+    const { channel, child, answered } = openWorker();
+    let claims = false;
+    channel.open(watchedPort(child, () => {
+      if (!claims) return;
+      Atomics.notify(channel.memory.cells, LaneCell.Claim);
+      const end = performance.now() + timeout;
+      while (channel.waiting > 0) assert(performance.now() < end);
+    }));
+    channel.send(bigCall());
+    const outcomes = await answered(1);
+    const buffer = new ArrayBuffer(8);
+    for (let i = 0; i < 100; i++) {
+      claims = i % 2 === 0;
+      const before = outcomes.length;
+      let error;
+      try {
+        channel.send(bigCall([buffer, buffer])); // one buffer twice
+      } catch (thrown) {
+        error = thrown;
+      }
+      const withdrawn = error instanceof UnsentError && error.withdrawn;
+      // An idle worker may have seen the frame by itself.
+      if (claims) assert(withdrawn, `received ${error}`);
+      const reason = withdrawn ? (error as UnsentError).reason : error;
+      assertEquals((reason as Error).name, "DataCloneError");
+      assertEquals(channel.inFlight, withdrawn ? 1 : 0);
+      claims = false;
+      channel.send(bigCall());
+      await answered(before + (withdrawn ? 2 : 1));
+      if (withdrawn) {
+        const outcome = outcomes.at(-2)!;
+        assert(!outcome.ok && outcome.dropped);
+      }
+      assertEquals(outcomes.at(-1), { ok: true, value: 1 });
+    }
+    assertEquals(channel.inFlight, 0);
+    child.terminate();
+    await child.gone.wait({ timeout: Infinity });
+  },
+);

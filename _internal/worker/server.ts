@@ -290,8 +290,8 @@ class SlowLane implements Lane {
 /** Sync calls in a row run for this long before the event loop has its turn. */
 const TURN_MS = 2;
 
-/** How long a message may be on its way that was posted before its frame. */
-const LOST_MS = 5000;
+/** How long a message may be on its way. */
+const LOST_MS = 3000;
 /** And how many turns of the event loop, where that was stopped for so long. */
 const GRACE_TURNS = 20;
 
@@ -299,6 +299,17 @@ const GRACE_TURNS = 20;
 function turns(count: number, callback: () => void): void {
   if (count === 0) callback();
   else nextTurn(() => turns(count - 1, callback));
+}
+
+/** A payload that was posted, or what came in its place. */
+type Payload = PayloadWire | "unread" | "withdrawn";
+
+/** Messages that a call needs before it can begin. */
+interface Need {
+  /** Looks whether they have come, and goes on then. */
+  look(): void;
+  /** Whether they were posted. */
+  posted(): boolean;
 }
 
 /** Calls that come as frames. */
@@ -313,20 +324,19 @@ class FastLane implements Lane {
   #at = 0;
   /** Where the last answer that was read ends, when that was last looked at. */
   #unread = 0;
-  /**
-   * By number, `undefined` if it cannot be read; no map, whose methods a task
-   * could replace.
-   */
-  readonly #payloads: Record<number, PayloadWire | undefined> = Object.create(
-    null,
-  );
-  /** The number of the next one. */
+  /** By number; no map, whose methods a task could replace. */
+  readonly #payloads: Record<number, Payload> = Object.create(null);
+  /** How many came, mod 2^32. */
   #received = 0;
   /** Something has to happen before the next call can be claimed. */
   #held = true;
   readonly #pace: Pace;
-  /** Called when a message comes that a claimed call needs. */
-  #needed: (() => void) | undefined;
+  /** What the call that was claimed needs. */
+  #need: Need | undefined;
+  /** How many needs there were. */
+  #needs = 0;
+  /** Whether somebody sees to it that they are met. */
+  #watching = false;
   readonly #consumer: Consumer;
 
   constructor(runner: Runner, memory: LaneMemory) {
@@ -353,22 +363,21 @@ class FastLane implements Lane {
   receive(message: ToServer): void {
     if (message.kind === "define") {
       this.#runner.define(message.id, message.fn);
-    } else if (message.kind === "payload") {
-      this.#payloads[message.number] = message.payload;
-      this.#received = message.number + 1;
-    } else return;
-    this.#lookAgain();
+      this.#need?.look();
+    } else if (message.kind === "payload") this.#hear(message.payload);
+    else if (message.kind === "withdrawn") this.#hear("withdrawn");
   }
 
   miss(): void {
-    this.#payloads[this.#received++] = undefined;
-    this.#lookAgain();
+    this.#hear("unread");
   }
 
-  #lookAgain(): void {
-    const needed = this.#needed;
-    this.#needed = undefined;
-    needed?.();
+  /** Takes the next payload, whose frame came before it and need not have rung. */
+  #hear(payload: Payload): void {
+    this.#payloads[this.#received] = payload;
+    this.#received = (this.#received + 1) | 0;
+    this.#need?.look();
+    this.#consumer.rouse();
   }
 
   /** Lets calls be claimed again. */
@@ -428,18 +437,24 @@ class FastLane implements Lane {
       return this.#when(
         () => count in this.#payloads && this.#runner.isDefined(fn),
         () => {
-          const payload = this.#payloads[count];
+          const payload = this.#payloads[count]!;
           // Those before it were taken back.
           for (const number in this.#payloads) {
-            if (Number(number) <= count) delete this.#payloads[number];
+            if ((Number(number) - count | 0) <= 0) {
+              delete this.#payloads[number];
+            }
           }
-          task.wire = payload;
-          if (payload !== undefined) return this.#run(task);
+          if (payload === "withdrawn") return this.#drop();
+          if (payload !== "unread") {
+            task.wire = payload;
+            return this.#run(task);
+          }
           this.#answer(task, this.#runner.unread(task));
           if (hearsOn) return;
           this.#held = true;
           nextTurn(() => endThread(1));
         },
+        () => (Atomics.load(this.#cells, LaneCell.Posted) - count | 0) > 0,
       );
     }
     const cursor = { at: at + CallFrame.Values };
@@ -453,39 +468,57 @@ class FastLane implements Lane {
   }
 
   /**
-   * Does something as soon as the messages it needs have come. They were posted
-   * before the frame that tells of them, so they come soon, or a task has broken
-   * what brings them, and this thread is of no use any more.
+   * Does something as soon as the messages it needs have come. Once they were
+   * posted they come soon, or a task has broken what brings them, and this thread
+   * is of no use any more.
    */
-  #when(ready: () => boolean, then: () => void): void {
+  #when(
+    ready: () => boolean,
+    then: () => void,
+    posted: () => boolean = () => true,
+  ): void {
     if (ready()) return then();
     this.#held = true;
     this.#pace.forget();
-    const timer = timers.setTimeout(
-      () => turns(GRACE_TURNS, () => ready() ? look() : fail()),
-      LOST_MS,
-    );
-    const fail = () => {
-      report(
-        new Error(
-          `Cannot receive messages any more as a task has changed what they ` +
-            `come by: none came within ${LOST_MS} ms`,
-        ),
-      );
-      endThread(1);
+    const need: Need = {
+      posted,
+      look: () => {
+        if (!ready()) return;
+        this.#need = undefined;
+        this.#held = false;
+        then();
+        if (!this.#held) this.#go();
+      },
     };
-    const look = () => {
-      if (!ready()) {
-        this.#needed = look;
-        return;
-      }
-      timers.clearTimeout(timer);
-      this.#needed = undefined;
-      this.#held = false;
-      then();
-      if (!this.#held) this.#go();
+    this.#need = need;
+    this.#needs++;
+    if (!this.#watching) this.#watch();
+  }
+
+  /** Sees to it that what is needed comes; there is no timer for each need. */
+  #watch(): void {
+    this.#watching = true;
+    const number = this.#needs;
+    const late = this.#need!.posted(); // else it is being written, which takes time
+    const isOver = () => this.#need === undefined || this.#needs !== number;
+    const again = () => {
+      this.#watching = false;
+      if (this.#need !== undefined) this.#watch();
     };
-    this.#needed = look;
+    timers.setTimeout(() => {
+      if (!late || isOver()) return again();
+      turns(GRACE_TURNS, () => {
+        this.#need?.look();
+        if (isOver()) return again();
+        report(
+          new Error(
+            `Cannot receive messages any more as a task has changed what they ` +
+              `come by: none came within ${LOST_MS} ms`,
+          ),
+        );
+        endThread(1);
+      });
+    }, LOST_MS);
   }
 
   #run(task: Task): void {
@@ -517,7 +550,6 @@ class FastLane implements Lane {
     const at = this.#room();
     if (at < 0) return this.#whenRead(() => this.#answer(task, outcome));
     let end = -1;
-    let kind: number = AnswerFrame.Value;
     if (outcome.ok && !task.transferResult) {
       const owned = task.kind !== "apply";
       const limit = at + ring.largest;
@@ -527,13 +559,14 @@ class FastLane implements Lane {
         // A proxy's trap threw; the other lane will say so.
       }
     }
-    if (end < 0) {
-      // Before the frame: whoever reads the frame finds the message there.
-      if (!this.#runner.answer(task, outcome)) this.#failGroup(task);
-      end = at + HEADER;
-      kind = AnswerFrame.Posted;
+    if (end >= 0) {
+      this.#publish(at, end, AnswerFrame.Value);
+      return this.#ring();
     }
-    this.#publish(at, end, kind);
+    // The frame first: the message wakes the pool, which finds it then.
+    this.#publish(at, at + HEADER, AnswerFrame.Posted);
+    if (!this.#runner.answer(task, outcome)) this.#failGroup(task);
+    Atomics.add(this.#cells, LaneCell.Told, 1);
   }
 
   /** Lets no worker begin a call that belongs with one that has failed. */
@@ -546,6 +579,7 @@ class FastLane implements Lane {
     const at = this.#room();
     if (at < 0) return this.#whenRead(() => this.#drop());
     this.#publish(at, at + HEADER, AnswerFrame.Dropped);
+    this.#ring();
   }
 
   /** Where the next answer begins, or -1 if there is no room for it. */
@@ -554,7 +588,7 @@ class FastLane implements Lane {
     return roomAt(this.#answers, this.#at, read === this.#at ? -1 : read);
   }
 
-  /** Writes the answer's head and lets the pool see the answer. */
+  /** Writes the answer's head and lets the pool see the answer, should it look. */
   #publish(at: number, end: number, kind: number): void {
     const ring = this.#answers;
     lead(ring, this.#at, at);
@@ -563,6 +597,10 @@ class FastLane implements Lane {
     this.#at = end;
     Atomics.store(this.#cells, LaneCell.Written, end);
     Atomics.add(this.#bell, BellCell.Answers, 1);
+  }
+
+  /** Wakes the pool for an answer that was published. */
+  #ring(): void {
     announce(this.#bell, BellCell.Answers, BellCell.PoolAsleep);
   }
 

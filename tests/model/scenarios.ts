@@ -263,7 +263,7 @@ export function barriers(
  */
 export function claims(
   name: string,
-  sender: ("send" | "take back")[],
+  sender: ("send" | "take back" | "take back the last")[],
   worker: number,
 ): Maker {
   return entitled(name, async (sources) => {
@@ -305,7 +305,9 @@ export function claims(
                 claim.send(word, 0);
                 self.note(["sent", calls++]);
               } else {
-                const taken = claim.takeBack(word, 0);
+                const taken = step === "take back"
+                  ? claim.takeBack(word, 0)
+                  : Number(claim.takeBackLast(word, 0));
                 for (const call of entries.splice(entries.length - taken)) {
                   self.note(["taken back", call]);
                 }
@@ -397,7 +399,10 @@ export function consumers(name: string, producers: number[]): Maker {
 // -- the lane of a worker -----------------------------------------------------
 
 /** What the pool does. */
-type LaneStep = number | "take back" | "send what came back";
+type LaneStep = number | "withdraw" | "take back" | "send what came back";
+
+/** Longer than any frame. */
+const LONG = 100;
 
 /** A string whose frame is as long as is said. */
 function text(call: number, length: number): string {
@@ -409,7 +414,9 @@ function text(call: number, length: number): string {
  * call comes to the worker whole and once, and its answer back, while the rings
  * wrap around and the pool takes calls back and sends them again.
  *
- * @param steps Each number is a call with a text of that length.
+ * @param steps Each number is a call with a text of that length: it goes in a
+ * frame, or as a message if that is too small. "withdraw" is a call with a text
+ * that turns out not to be sendable when its frame is there.
  */
 export function lanes(
   name: string,
@@ -430,7 +437,10 @@ export function lanes(
     const calls = new SharedArrayBuffer(sizes.calls);
     const answers = new SharedArrayBuffer(sizes.answers);
     const memory = { cells: lane, bell, calls, answers };
-    const count = steps.filter((step) => typeof step === "number").length;
+    const count = steps.filter((step) =>
+      typeof step === "number" || step === "withdraw"
+    )
+      .length;
     return {
       name,
       stops,
@@ -441,26 +451,37 @@ export function lanes(
           name: "pool",
           buffers: [lane.buffer, calls, answers] as SharedArrayBuffer[],
           run(self) {
+            let unsendable = false;
             const port: Any = {
-              postMessage: (message: unknown) => self.post("worker", message),
+              postMessage(message: Any) {
+                if (unsendable && message.kind === "payload") {
+                  throw new TypeError("unsendable");
+                }
+                self.post("worker", message);
+              },
               onmessage: null,
               close() {},
             };
             let answered = 0;
+            const withdrawn = new Set<unknown>();
             const channel = new SharedChannel(
               {
                 onAnswer: (call: Any, outcome: Any) => {
                   answered++;
                   const [, expected] = call.request.payload;
+                  const isRight = withdrawn.has(call)
+                    ? outcome.dropped
+                    : outcome.ok && outcome.value === expected;
                   self.note([
                     call.request.payload[0],
-                    outcome.ok && outcome.value === expected
+                    isRight
                       ? "answered"
                       : `answered with ${
                         JSON.stringify(outcome.value ?? String(outcome.error))
                       }`,
                   ]);
                 },
+                onHeard: () => consumer.rouse(),
                 onReady: () => {},
                 onBroken: () => {},
               },
@@ -493,12 +514,23 @@ export function lanes(
                   while (back.length > 0 && send(back[0])) back.shift();
                   if (back.length > 0) return;
                 } else {
-                  const value = text(made, step);
+                  unsendable = step === "withdraw";
+                  const value = text(made, unsendable ? LONG : step as number);
                   const call = new WatchedCall(
                     { kind: "apply", fn: second, payload: [made, value] },
                     () => {},
                   );
-                  if (!send(call)) return;
+                  if (unsendable) withdrawn.add(call);
+                  try {
+                    if (!send(call)) return;
+                  } catch (error) {
+                    if (!unsendable) throw error;
+                    if (!(error as Any).withdrawn) {
+                      answered++;
+                      self.note([made, "answered"]);
+                    }
+                  }
+                  unsendable = false;
                   made++;
                 }
                 todo.shift();

@@ -44,8 +44,13 @@ const BOUNDS: Edit[] = [
   },
   {
     file: "_internal/worker/server.ts",
-    find: "const timer = timers.setTimeout(",
-    replace: "const timer = ((..._: unknown[]) => 0)(",
+    find: "if (!this.#watching) this.#watch();",
+    replace: "",
+  },
+  {
+    file: "_internal/channel.ts",
+    find: "later(DEAF_MS, () => {",
+    replace: "((..._: unknown[]) => 0)(DEAF_MS, () => {",
   },
   {
     file: "_internal/protocol.ts",
