@@ -138,8 +138,8 @@ const scenarios: Maker[] = [
     12,
     "send what came back",
   ], 0),
-  lanes("Payloads and results come as messages", small, [LONG], 3),
-  lanes("Calls come as frames and as messages", small, [4, LONG, 4], 1),
+  lanes("Payloads and results come as messages", small, [LONG], 2),
+  lanes("Calls come as frames and as messages", small, [4, LONG], 1),
   lanes("A call is withdrawn whose payload cannot be sent", small, [
     "withdraw",
     LONG,

@@ -479,14 +479,16 @@ test("An abort stops no worker that has answered", { timeout }, async () => {
   const answered = new Int32Array(new SharedArrayBuffer(4));
   const answer = (answered: Int32Array) => {
     // In a later turn, when the answer was posted.
-    setTimeout(() => Atomics.store(answered, 0, 1), 1);
+    setTimeout(() => Atomics.add(answered, 0, 1), 1);
     return new Map([[1, 2]]);
   };
+  await pool.apply(answer, [answered]); // no page may block before a worker is up
+  await reached(answered, 0, 1);
   const controller = new AbortController();
   const { signal } = controller;
   const call = pool.apply(answer, [answered], { signal });
   const end = performance.now() + 10_000;
-  while (Atomics.load(answered, 0) === 0) { // this thread reads no message
+  while (Atomics.load(answered, 0) === 1) { // this thread reads no message
     assert(performance.now() < end, "the call was never answered");
   }
   assertEquals(pool.stats().busy, 0);
