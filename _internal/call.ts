@@ -83,7 +83,7 @@ export class UnsentError {
    * @param index Which item.
    * @param withdrawn Whether it is in flight.
    */
-  constructor(reason: unknown, index: number | undefined, withdrawn = false) {
+  constructor(reason: unknown, index?: number, withdrawn = false) {
     this.reason = reason;
     this.index = index;
     this.withdrawn = withdrawn;

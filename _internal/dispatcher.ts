@@ -294,23 +294,22 @@ export class Dispatcher implements Executor {
         this.#queue.unshift([call]);
         return;
       }
-      let unsent: Outcome | undefined;
-      let withdrawn = false;
+      let unsent: UnsentError | undefined;
       try {
         // A getter of an argument may come back here.
         this.#sending = false;
         worker.channel.send(call);
       } catch (error) {
-        if (error instanceof UnsentError) {
-          unsent = { ok: false, error: error.reason, unsent: error.index };
-          withdrawn = error.withdrawn;
-        } else unsent = { ok: false, error };
+        unsent = error instanceof UnsentError ? error : new UnsentError(error);
       } finally {
         this.#sending = true;
       }
-      const isInFlight = unsent === undefined || withdrawn;
+      const isInFlight = unsent === undefined || unsent.withdrawn;
       if (isInFlight) worker.left--; // before anyone is told, who may send more
-      if (unsent !== undefined) this.#tell(call, unsent);
+      if (unsent !== undefined) {
+        const { reason: error, index } = unsent;
+        this.#tell(call, { ok: false, error, unsent: index });
+      }
       if (!isInFlight) {
         this.#finish();
         continue;

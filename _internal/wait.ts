@@ -650,13 +650,13 @@ export class Consumer {
 
   /** Has a place in the platform's queue until it is woken. */
   #arm(longest: number, wake: Promise<unknown>): void {
-    const hold = (isArmed: boolean) => {
+    const mark = (isArmed: boolean) => {
       if (longest === Infinity) this.#armed = isArmed;
       else this.#armedForATime = isArmed;
     };
-    hold(true);
+    mark(true);
     afterwards(wake, () => {
-      hold(false);
+      mark(false);
       this.rouse();
     });
   }

@@ -369,7 +369,7 @@ const mistakes: [title: string, maker: Maker, ...edits: Edit[]][] = [
     consumers("", [2]),
     {
       file: "_internal/wait.ts",
-      find: "      hold(false);\n",
+      find: "      mark(false);\n",
       replace: "",
     },
   ],

@@ -12,7 +12,11 @@ import {
   UnsentError,
   WatchedCall,
 } from "../_internal/call.ts";
-import { PlainChannel, SharedChannel } from "../_internal/channel.ts";
+import {
+  type ChannelEvents,
+  PlainChannel,
+  SharedChannel,
+} from "../_internal/channel.ts";
 import { Child } from "../_internal/child.ts";
 import {
   AnswerFrame,
@@ -22,6 +26,7 @@ import {
 } from "../_internal/protocol.ts";
 import { HEADER, lead, ringOf } from "../_internal/ring.ts";
 import { mayBlock, type Port } from "../_internal/runtime.ts";
+import { until } from "./_pools.ts";
 
 const timeout = 20_000;
 
@@ -51,11 +56,16 @@ function noted() {
   };
 }
 
-/** A real worker, and a channel to it. */
-function openWorker(sizes = { calls: 1 << 12, answers: 1 << 12 }) {
-  const events = noted();
+/** A channel of small rings. */
+function sharedChannel(events: ChannelEvents): SharedChannel {
   const bell = new Int32Array(new SharedArrayBuffer(BELL_CELLS * 4));
-  const channel = new SharedChannel(events, bell, sizes);
+  return new SharedChannel(events, bell, { calls: 1 << 12, answers: 1 << 12 });
+}
+
+/** A real worker, and a channel to it. */
+function openWorker() {
+  const events = noted();
+  const channel = sharedChannel(events);
   const child = new Child({
     name: "worker of a channel",
     job: { kind: "server", initializer: undefined, lane: channel.memory },
@@ -64,12 +74,10 @@ function openWorker(sizes = { calls: 1 << 12, answers: 1 << 12 }) {
   });
   /** Resolves when there are so many answers, or the worker has ended. */
   const answered = async (count: number) => {
-    const end = performance.now() + timeout;
-    while (events.outcomes.length < count && events.exits.length === 0) {
-      assert(performance.now() < end, "no answer came");
+    await until(() => {
       channel.drain();
-      await new Promise((resolve) => setTimeout(resolve, 1));
-    }
+      return events.outcomes.length >= count || events.exits.length > 0;
+    });
     assertEquals(events.exits, []);
     return events.outcomes;
   };
@@ -112,9 +120,7 @@ test("An answer that cannot be read fails its call, by shared memory", {
 }, () => {
   const port = fakePort();
   const events = noted();
-  const bell = new Int32Array(new SharedArrayBuffer(BELL_CELLS * 4));
-  const sizes = { calls: 1 << 12, answers: 1 << 12 };
-  const channel = new SharedChannel(events, bell, sizes);
+  const channel = sharedChannel(events);
   channel.open(port);
   channel.send(newCall());
   port.onmessageerror!();
