@@ -16,9 +16,10 @@ import {
   takesBuffers,
   UnsentError,
 } from "./call.ts";
-import { type AnyFunction, describe, nameOf } from "./callable.ts";
+import { type AnyFunction, nameOf } from "./callable.ts";
 import * as claims from "./claim.ts";
 import { isCloneError, located, unreadError } from "./codec.ts";
+import type { Definitions } from "./definitions.ts";
 import { fromThrownWire } from "./error_wire.ts";
 import { readValue, writeValue } from "./frame.ts";
 import { blame, pack, type Parcel, unpack } from "./payload.ts";
@@ -105,12 +106,15 @@ type PostedWire = OutcomeWire | "unread";
 abstract class Posting {
   protected readonly events: ChannelEvents;
   protected port: Port | undefined;
+  readonly #definitions: Definitions;
+  /** The numbers of functions that the worker knows. */
   readonly #numbers = new WeakMap<AnyFunction, number>();
-  /** By what is sent: a closure made anew for each call has the same text. */
-  readonly #defined = new Map<string, number>();
+  /** Those of which it was told by a message. */
+  readonly #told = new Set<number>();
 
-  constructor(events: ChannelEvents) {
+  constructor(events: ChannelEvents, definitions: Definitions) {
     this.events = events;
+    this.#definitions = definitions;
   }
 
   open(port: Port): void {
@@ -149,20 +153,15 @@ abstract class Posting {
 
   /** The number of a function, which the worker is told before it is used. */
   protected define(fn: AnyFunction): number {
-    let id = this.#numbers.get(fn);
-    if (id !== undefined) return id;
-    const wire = describe(fn);
-    const key = wire.kind === "source"
-      ? `${wire.name}\n${wire.text}`
-      : `${wire.module}\n${wire.name}`;
-    id = this.#defined.get(key);
-    if (id === undefined) {
-      id = this.#defined.size;
-      this.post({ kind: "define", id, fn: wire });
-      this.#defined.set(key, id);
+    const known = this.#numbers.get(fn);
+    if (known !== undefined) return known;
+    const { number, wire, isShared } = this.#definitions.of(fn);
+    if (!isShared && !this.#told.has(number)) {
+      this.post({ kind: "define", number, fn: wire });
+      this.#told.add(number);
     }
-    this.#numbers.set(fn, id);
-    return id;
+    this.#numbers.set(fn, number);
+    return number;
   }
 
   /** Posts a message with the payload of a call. */
@@ -232,10 +231,12 @@ interface Entry {
   readonly number: number;
 }
 
-/** Sizes of the fast lane, in bytes; a power of two each. */
+/** Sizes of the fast lane's memory, in bytes; a power of two each. */
 export interface LaneSizes {
   calls: number;
   answers: number;
+  /** Shared by all workers of a pool. */
+  definitions: number;
 }
 
 /** How long a message may be on its way from a worker that has ended. */
@@ -274,15 +275,22 @@ export class SharedChannel extends Posting implements Channel {
 
   /**
    * @param events Who is told.
+   * @param definitions The pool's functions.
    * @param bell The pool's words.
    * @param sizes Of the rings.
    */
-  constructor(events: ChannelEvents, bell: Int32Array, sizes: LaneSizes) {
-    super(events);
+  constructor(
+    events: ChannelEvents,
+    definitions: Definitions,
+    bell: Int32Array,
+    sizes: LaneSizes,
+  ) {
+    super(events, definitions);
     const cells = new Int32Array(new SharedArrayBuffer(LANE_CELLS * 4));
     const calls = new SharedArrayBuffer(sizes.calls);
     const answers = new SharedArrayBuffer(sizes.answers);
-    this.memory = { cells, bell, calls, answers };
+    const { buffer } = definitions;
+    this.memory = { cells, bell, calls, answers, definitions: buffer };
     this.#cells = cells;
     this.#calls = ringOf(calls);
     this.#answers = ringOf(answers);

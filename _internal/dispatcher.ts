@@ -22,6 +22,7 @@ import {
 } from "./channel.ts";
 import { Child } from "./child.ts";
 import type { ValueWire } from "./codec.ts";
+import { Definitions } from "./definitions.ts";
 import { WorkerExitError } from "./errors.ts";
 import { newGroup } from "./group.ts";
 import { Latch } from "./latch.ts";
@@ -61,7 +62,7 @@ export interface DispatcherOptions {
  */
 export const travel: { lane: "shared" | "plain"; sizes: LaneSizes } = {
   lane: canShareMemory ? "shared" : "plain",
-  sizes: { calls: 1 << 16, answers: 1 << 17 },
+  sizes: { calls: 1 << 16, answers: 1 << 17, definitions: 1 << 16 },
 };
 
 /**
@@ -120,6 +121,7 @@ export class Dispatcher implements Executor {
   readonly #queue = new Queue<Call>();
   readonly #workers = new Set<Worker>();
   readonly #bell: Int32Array | undefined;
+  readonly #definitions: Definitions;
   readonly #consumer: Consumer | undefined;
   /** Threads that were to end, and whether they had a call to run: some may run on. */
   readonly #ended = new Map<Child, boolean>();
@@ -151,7 +153,8 @@ export class Dispatcher implements Executor {
   /** @param options What workers to have. */
   constructor(options: DispatcherOptions) {
     this.#options = options;
-    if (travel.lane === "shared") {
+    const { lane, sizes } = travel;
+    if (lane === "shared") {
       const bell = new Int32Array(new SharedArrayBuffer(BELL_CELLS * 4));
       this.#bell = bell;
       this.#consumer = new Consumer({
@@ -165,6 +168,7 @@ export class Dispatcher implements Executor {
         rest: () => this.#balance() ? STUCK_MS : Infinity,
       });
     }
+    this.#definitions = new Definitions(this.#bell ? sizes.definitions : 0);
     for (let i = 0; i < options.processes; i++) this.#spawn();
   }
 
@@ -518,9 +522,10 @@ export class Dispatcher implements Executor {
       onBroken: (error: unknown) => this.#break(error),
       onSpoilt: (error: unknown) => this.#discard(worker, error),
     };
+    const definitions = this.#definitions;
     const shared = this.#bell &&
-      new SharedChannel(events, this.#bell, travel.sizes);
-    const channel = shared ?? new PlainChannel(events);
+      new SharedChannel(events, definitions, this.#bell, travel.sizes);
+    const channel = shared ?? new PlainChannel(events, definitions);
     const workerName = `${name}-${this.#number++}`;
     const child = new Child({
       name: workerName,

@@ -54,6 +54,8 @@ export interface LaneMemory {
   calls: SharedArrayBuffer;
   /** The ring of answers. */
   answers: SharedArrayBuffer;
+  /** The functions of the pool; see definitions.ts. */
+  definitions: SharedArrayBuffer | undefined;
 }
 
 /**
@@ -159,8 +161,8 @@ export interface PayloadWire {
 
 /** From the pool to a worker. */
 export type ToServer =
-  /** A function, before the first call of it. */
-  | { kind: "define"; id: number; fn: CallableWire }
+  /** A function that is not in shared memory, before the first call of it. */
+  | { kind: "define"; number: number; fn: CallableWire }
   /** The payload of the next call whose frame says that it is posted. */
   | { kind: "payload"; payload: PayloadWire }
   /** Instead of one that cannot be sent: its call is not to begin. */

@@ -87,9 +87,9 @@ export function exposedPool(): {
   try {
     const pool = new ProcessPool(1);
     const { sizes } = travel;
-    const at = made.findIndex((it) => it.byteLength === sizes.calls);
-    const [cells, calls, answers] = made.slice(at - 1);
-    assertEquals(answers!.byteLength, sizes.answers);
+    const at = made.findIndex((it) => it.byteLength === sizes.answers);
+    const [cells, calls, answers] = made.slice(at - 2);
+    assertEquals(calls!.byteLength, sizes.calls);
     return {
       pool,
       bell: new Int32Array(made[0]!),

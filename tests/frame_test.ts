@@ -301,7 +301,10 @@ test("Answers no larger than their calls find room at once", {
 for (
   const [name, way] of [
     ["shared memory", { lane, sizes }],
-    ["tiny rings", { lane, sizes: { calls: 1024, answers: 512 } }],
+    ["tiny rings", {
+      lane,
+      sizes: { calls: 1024, answers: 512, definitions: 512 },
+    }],
     ["messages alone", { lane: "plain", sizes }],
   ] as const
 ) {

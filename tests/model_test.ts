@@ -30,7 +30,7 @@ function run(maker: Maker, edits: Edit[] = []): Promise<Result> {
   );
 }
 
-const small = { calls: 256, answers: 256 };
+const small = { calls: 256, answers: 256, definitions: 128 };
 
 /** A text that goes as a message. */
 const LONG = 100;
@@ -138,6 +138,12 @@ const scenarios: Maker[] = [
     12,
     "send what came back",
   ], 0),
+  lanes(
+    "A function comes as a message where its text does not fit",
+    { ...small, definitions: 16 },
+    [4],
+    2,
+  ),
   lanes("Payloads and results come as messages", small, [LONG], 2),
   lanes("Calls come as frames and as messages", small, [4, LONG], 1),
   lanes("A call is withdrawn whose payload cannot be sent", small, [
@@ -157,7 +163,7 @@ const scenarios: Maker[] = [
   ], 2),
   lanes(
     "Calls and answers wrap around their rings",
-    { calls: 256, answers: 128 },
+    { ...small, answers: 128 },
     [10, 20, 7, 15, 3, 10],
     0,
   ),
@@ -304,8 +310,17 @@ const mistakes: [title: string, maker: Maker, ...edits: Edit[]][] = [
     },
   ],
   [
+    "a function that is told of after the call of it",
+    lanes("", small, [4], 1),
+    {
+      file: "_internal/definitions.ts",
+      find: "Atomics.store(words, END, this.#end = end);",
+      replace: "queueMicrotask(() => Atomics.store(words, END, end));",
+    },
+  ],
+  [
     "a ring that leads nobody to its beginning",
-    lanes("", { calls: 256, answers: 128 }, [10, 20, 7, 15, 3, 10], 0),
+    lanes("", { ...small, answers: 128 }, [10, 20, 7, 15, 3, 10], 0),
     {
       file: "_internal/ring.ts",
       find: "ring.words[from >> 2] = -1;",

@@ -178,7 +178,7 @@ test("A worker that waits for room for an answer knows what calls take", {
   timeout,
 }, async () => {
   const { sizes } = travel;
-  travel.sizes = { calls: 1 << 12, answers: 256 };
+  travel.sizes = { ...sizes, calls: 1 << 12, answers: 256 };
   try {
     const { pool, cells } = exposedPool();
     const isKnown = () => Atomics.load(cells, LaneCell.Pace) !== 0;
@@ -1004,3 +1004,23 @@ test("ProcessPool does not replace for ever a worker that is of no use", {
   pool.terminate();
   await pool.join();
 });
+
+test(
+  "Functions of any length get to every worker, and to those that come later",
+  {
+    timeout,
+  },
+  async () => {
+    await using pool = new ProcessPool(2, { maxTasksPerChild: 3 });
+    const lengths = [10, 30_000, 300_000, 40_000, 20];
+    const functions = lengths.map((length) =>
+      new Function(`return "${"x".repeat(length)}".length`) as () => number
+    );
+    for (let round = 0; round < 3; round++) {
+      assertEquals(
+        await Promise.all(functions.map((fn) => pool.apply(fn))),
+        lengths,
+      );
+    }
+  },
+);

@@ -256,7 +256,10 @@ test("A storm over workers that are replaced all the time", {
 const { lane, sizes } = travel;
 for (
   const [name, way, calls] of [
-    ["tiny rings", { lane, sizes: { calls: 1024, answers: 512 } }, 20_000],
+    ["tiny rings", {
+      lane,
+      sizes: { calls: 1024, answers: 512, definitions: 512 },
+    }, 20_000],
     ["messages alone", { lane: "plain", sizes }, 20_000],
   ] as const
 ) {

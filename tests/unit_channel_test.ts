@@ -18,6 +18,7 @@ import {
   SharedChannel,
 } from "../_internal/channel.ts";
 import { Child } from "../_internal/child.ts";
+import { Definitions } from "../_internal/definitions.ts";
 import {
   AnswerFrame,
   BELL_CELLS,
@@ -56,10 +57,13 @@ function noted() {
   };
 }
 
+const sizes = { calls: 1 << 12, answers: 1 << 12, definitions: 1 << 12 };
+
 /** A channel of small rings. */
 function sharedChannel(events: ChannelEvents): SharedChannel {
+  const definitions = new Definitions(sizes.definitions);
   const bell = new Int32Array(new SharedArrayBuffer(BELL_CELLS * 4));
-  return new SharedChannel(events, bell, { calls: 1 << 12, answers: 1 << 12 });
+  return new SharedChannel(events, definitions, bell, sizes);
 }
 
 /** A real worker, and a channel to it. */
@@ -106,7 +110,7 @@ test("An answer that cannot be read fails its call, by messages alone", {
 }, () => {
   const port = fakePort();
   const events = noted();
-  const channel = new PlainChannel(events);
+  const channel = new PlainChannel(events, new Definitions(0));
   channel.open(port);
   port.onmessage!({ data: { kind: "ready" } });
   channel.send(newCall());

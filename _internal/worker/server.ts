@@ -6,15 +6,11 @@
  */
 
 import { type CallKind, DROPPED, type Outcome } from "../call.ts";
-import {
-  type AnyFunction,
-  type CallableWire,
-  nameOf,
-  reviveCallable,
-} from "../callable.ts";
+import { type AnyFunction, nameOf, reviveCallable } from "../callable.ts";
 import { timeoutError } from "../check.ts";
 import { claim, unclaimed } from "../claim.ts";
 import { decode, unreadError } from "../codec.ts";
+import { KnownFunctions } from "../definitions.ts";
 import { toThrownWire } from "../error_wire.ts";
 import { readValue, writeValue } from "../frame.ts";
 import { failGroup, hasFailed } from "../group.ts";
@@ -69,21 +65,19 @@ interface Task {
 /** Runs calls, whatever way they come. */
 class Runner {
   readonly #port: Port;
-  readonly #functions: CallableWire[] = [];
+  readonly functions: KnownFunctions;
   readonly #revived: AnyFunction[] = [];
   readonly #lane: LaneMemory | undefined;
 
   constructor(port: Port, lane: LaneMemory | undefined) {
     this.#port = port;
     this.#lane = lane;
+    this.functions = new KnownFunctions(lane?.definitions);
   }
 
-  define(id: number, fn: CallableWire): void {
-    this.#functions[id] = fn;
-  }
-
-  isDefined(id: number): boolean {
-    return id < this.#functions.length;
+  /** Whether it is known what a call is to run. */
+  knows(fn: number): boolean {
+    return this.functions.get(fn) !== undefined;
   }
 
   post(message: FromServer, transfer?: Transferable[]): void {
@@ -93,7 +87,7 @@ class Runner {
   run(task: Task): Outcome | Promise<Outcome> {
     try {
       const fn = this.#revived[task.fn] ??
-        reviveCallable(this.#functions[task.fn]!);
+        reviveCallable(this.functions.get(task.fn)!);
       if (typeof fn === "function") return this.#begin(task, fn);
       return afterwards<AnyFunction, Outcome | Promise<Outcome>>(
         fn,
@@ -204,7 +198,7 @@ class Runner {
   }
 
   #name(task: Task): string {
-    const wire = this.#functions[task.fn]!;
+    const wire = this.functions.get(task.fn)!;
     return wire.name ? `function "${wire.name}"` : "anonymous function";
   }
 }
@@ -269,7 +263,7 @@ class SlowLane implements Lane {
 
   async receive(message: ToServer): Promise<void> {
     if (message.kind === "define") {
-      return this.#runner.define(message.id, message.fn);
+      return this.#runner.functions.define(message.number, message.fn);
     }
     if (message.kind !== "call") return;
     const { call: kind, payload: wire } = message;
@@ -362,7 +356,7 @@ class FastLane implements Lane {
 
   receive(message: ToServer): void {
     if (message.kind === "define") {
-      this.#runner.define(message.id, message.fn);
+      this.#runner.functions.define(message.number, message.fn);
       this.#need?.look();
     } else if (message.kind === "payload") this.#hear(message.payload);
     else if (message.kind === "withdrawn") this.#hear("withdrawn");
@@ -435,7 +429,7 @@ class FastLane implements Lane {
     };
     if (flags & CallFrame.Posted) {
       return this.#when(
-        () => count in this.#payloads && this.#runner.isDefined(fn),
+        () => count in this.#payloads && this.#runner.knows(fn),
         () => {
           const payload = this.#payloads[count]!;
           // Those before it were taken back.
@@ -463,8 +457,8 @@ class FastLane implements Lane {
       for (let i = 0; i < count; i++) args[i] = readValue(ring, cursor, end);
       task.values = args;
     } else task.values = readValue(ring, cursor, end) as unknown[];
-    if (this.#runner.isDefined(fn)) this.#run(task);
-    else this.#when(() => this.#runner.isDefined(fn), () => this.#run(task));
+    if (this.#runner.knows(fn)) this.#run(task);
+    else this.#when(() => this.#runner.knows(fn), () => this.#run(task));
   }
 
   /**

@@ -24,7 +24,7 @@ function entitled(
   return Object.assign(make, { title });
 }
 
-function cells(length: number): Int32Array {
+function cells(length: number): Int32Array<SharedArrayBuffer> {
   return new Int32Array(new SharedArrayBuffer(4 * length));
 }
 
@@ -420,7 +420,7 @@ function text(call: number, length: number): string {
  */
 export function lanes(
   name: string,
-  sizes: { calls: number; answers: number },
+  sizes: { calls: number; answers: number; definitions: number },
   steps: LaneStep[],
   stops = 2,
 ): Maker {
@@ -431,12 +431,14 @@ export function lanes(
     const { BELL_CELLS, BellCell, LANE_CELLS } = await sources.load(
       "_internal/protocol.ts",
     );
+    const { Definitions } = await sources.load("_internal/definitions.ts");
     const { runServer } = await sources.load("_internal/worker/server.ts");
     const lane = cells(LANE_CELLS);
     const bell = cells(BELL_CELLS);
     const calls = new SharedArrayBuffer(sizes.calls);
     const answers = new SharedArrayBuffer(sizes.answers);
-    const memory = { cells: lane, bell, calls, answers };
+    const definitions = new SharedArrayBuffer(sizes.definitions);
+    const memory = { cells: lane, bell, calls, answers, definitions };
     const count = steps.filter((step) =>
       typeof step === "number" || step === "withdraw"
     )
@@ -444,12 +446,16 @@ export function lanes(
     return {
       name,
       stops,
-      shared: { lane, bell },
-      plain: [new Uint8Array(calls), new Uint8Array(answers)],
+      shared: { lane, bell, defined: new Int32Array(definitions, 0, 1) },
+      plain: [
+        new Uint8Array(calls),
+        new Uint8Array(answers),
+        new Uint8Array(definitions, 8),
+      ],
       actors: [
         {
           name: "pool",
-          buffers: [lane.buffer, calls, answers] as SharedArrayBuffer[],
+          buffers: [definitions, lane.buffer, calls, answers],
           run(self) {
             let unsendable = false;
             const port: Any = {
@@ -485,6 +491,7 @@ export function lanes(
                 onReady: () => {},
                 onBroken: () => {},
               },
+              new Definitions(sizes.definitions),
               bell,
               sizes,
             );
