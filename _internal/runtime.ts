@@ -549,10 +549,8 @@ export interface ThreadOptions {
   source: string;
   /** The thread's name, for debuggers. */
   name: string;
-  /** The first message; the program finds it with {@linkcode bootMessage}. */
+  /** What the program is to do; it is given it by {@linkcode whenBooted}. */
   boot: unknown;
-  /** What goes over with the first message instead of being copied. */
-  transfer?: Transferable[];
   /** Where the program is a file, to be loaded instead of the text. */
   url?: string | undefined;
   /** What the thread may do (Deno). */
@@ -576,9 +574,9 @@ export interface Thread {
 /**
  * Starts a thread from source text: no file, no permission, nothing to resolve.
  *
- * @param options The program, its first message and who to tell of its end.
+ * @param options The program, what it is to do and who to tell of its end.
  * @returns The thread.
- * @throws {DOMException} A `DataCloneError` if the first message cannot be sent.
+ * @throws {DOMException} A `DataCloneError` if what it is to do cannot be sent.
  */
 export function startThread(options: ThreadOptions): Thread {
   const Channel = usesNodeThreads
@@ -586,8 +584,9 @@ export function startThread(options: ThreadOptions): Thread {
     : MessageChannel;
   const { port1, port2 } = new Channel();
   try {
+    if (runtime === "bun") return startBunThread(options, port1, port2);
     // Before the thread is made: what cannot be cloned costs no thread.
-    port1.postMessage(options.boot, options.transfer ?? []);
+    port1.postMessage(options.boot);
   } catch (error) {
     port1.close();
     throw error;
@@ -597,8 +596,6 @@ export function startThread(options: ThreadOptions): Thread {
   }
   return usesNodeThreads
     ? startNodeThread(options, port1, port2)
-    : runtime === "bun"
-    ? startBunThread(options, port1, port2)
     : startBrowserThread(options, port1, port2);
 }
 
@@ -663,7 +660,9 @@ function asThread(worker: Any, port: Any, options: ThreadOptions): Thread {
 
 /**
  * Bun, whose global `Worker` starts five times faster than its Node kind. Of a
- * data: URL Bun 1.4 keeps a copy for each worker, for ever.
+ * data: URL Bun 1.4 keeps a copy for each worker, for ever. Before the first turn
+ * of a worker's event loop it collects garbage, for longer than all that is left
+ * to do for a first call, so the worker is told at once what it is to do.
  */
 function startBunThread(options: ThreadOptions, port: Any, far: Any): Thread {
   const { url, name } = options;
@@ -671,6 +670,16 @@ function startBunThread(options: ThreadOptions, port: Any, far: Any): Thread {
     type: "module",
     name,
   }) as Any;
+  const source = url === undefined ? asScript(options.source) : undefined;
+  // The event of its end has the exit code's low byte only.
+  const code = canShareMemory ? sharedCells(2, "thread") : undefined;
+  try {
+    const handed: Handed = { port: far, boot: options.boot, code, source };
+    worker.postMessage(handed, [far]);
+  } catch (error) {
+    worker.terminate();
+    throw error;
+  }
   let failure: unknown;
   worker.addEventListener("error", (event: Any) => {
     event.preventDefault?.();
@@ -684,10 +693,6 @@ function startBunThread(options: ThreadOptions, port: Any, far: Any): Thread {
       options.onExit(failure === undefined ? exitCode : 1, failure);
     },
   );
-  const source = url === undefined ? asScript(options.source) : undefined;
-  // The event has the code's low byte only.
-  const code = canShareMemory ? sharedCells(2, "thread") : undefined;
-  worker.postMessage({ port: far, source, code }, [far]);
   return {
     port,
     ref: () => worker.ref(),
@@ -885,40 +890,59 @@ function recordExit(code: Int32Array): void {
   exit = process.exit;
 }
 
-/**
- * The worker's end of the wire, found by the worker's program.
- *
- * @returns The port, on which the boot message comes first.
- */
-export function parentPort(): Promise<Port> {
-  const given = usesNodeThreads ? workerThreads().workerData : undefined;
-  const handed = given ?? scope[HANDED];
-  delete scope[HANDED];
-  if (handed) return takePort(handed);
-  return new Promise((resolve) => {
-    scope.addEventListener(
-      "message",
-      (event: MessageEvent) => resolve(takePort(event.data)),
-      { once: true },
-    );
-  });
-}
-
 /** What a thread is handed at its start. */
 interface Handed {
   port: Port;
+  /** What it is to do, if that does not come by the port. */
+  boot?: unknown;
+  /** The program, if the thread was not started from it. */
+  source?: string | undefined;
   /** Where it leaves its exit code, if the platform does not tell it. */
-  code?: Int32Array;
+  code?: Int32Array | undefined;
   /** A lock to hold for life, if the platform does not tell of its end. */
   lock?: string;
 }
 
-/** Nothing may run that could end the thread before its end can be told. */
-async function takePort({ port, code, lock }: Handed): Promise<Port> {
+/**
+ * Calls back once this worker knows what to do.
+ *
+ * @param begin Is given what it is to do, and its end of the wire.
+ */
+export function whenBooted(begin: (boot: Any, port: Port) => void): void {
+  const take = (handed: Handed) =>
+    // Nothing may run that could end the thread before its end can be told.
+    whenEndIsTold(handed, () => {
+      const { port, boot } = handed;
+      if (boot !== undefined) {
+        port.onmessage = () => {}; // holds the thread, which is to end by itself
+        return begin(boot, port);
+      }
+      // Uncaught, so that the parent is told of it.
+      port.onmessageerror = () => {
+        throw new Error("Cannot read what this thread is to run");
+      };
+      port.onmessage = ({ data }) => begin(data, port);
+    });
+  const given = usesNodeThreads ? workerThreads().workerData : undefined;
+  const handed = given ?? scope[HANDED];
+  delete scope[HANDED];
+  if (handed) return take(handed);
+  scope.addEventListener(
+    "message",
+    (event: MessageEvent) => take(event.data),
+    { once: true },
+  );
+}
+
+/** Calls back once the parent will be told how this thread ends. */
+function whenEndIsTold(
+  { port, code, lock }: Handed,
+  callback: () => void,
+): void {
   if (code !== undefined) recordExit(code);
-  if (lock !== undefined) {
-    if (code === undefined) await reportToParent(lock, port);
-    else await holdForLife(lock, "locked");
-  }
-  return port;
+  if (lock === undefined) return callback();
+  const told = code === undefined
+    ? reportToParent(lock, port)
+    : holdForLife(lock, "locked");
+  told.then(callback);
 }

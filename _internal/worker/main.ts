@@ -14,36 +14,29 @@ import {
   dressWorkerScope,
   guardThread,
   leaveThread,
-  parentPort,
   type Port,
   runHost,
+  whenBooted,
 } from "../runtime.ts";
 import { leaveIfTerminated, onChange } from "../wait.ts";
 import { runProcess } from "./process.ts";
 import { endThread } from "./report.ts";
 import { runServer } from "./server.ts";
 
-if (!runHost()) parentPort().then(begin);
+if (!runHost()) whenBooted(begin);
 
-function begin(port: Port): void {
-  // Uncaught, so that the parent is told of it.
-  port.onmessageerror = () => {
-    throw new Error("Cannot read what this thread is to run");
-  };
-  port.onmessage = ({ data }) => {
-    const boot: Boot = data;
-    realm.process = { name: boot.name, id: boot.id };
-    realm.counters = boot.counters;
-    realm.lives = boot.lives;
-    realm.workerUrl = boot.workerUrl;
-    dressWorkerScope(boot.name, endThread);
-    for (const life of boot.lives) onChange(life, 0, 0, leaveThread);
-    guardThread(leaveIfTerminated);
-    switch (boot.job.kind) {
-      case "process":
-        return void runProcess(boot.job);
-      case "server":
-        return void runServer(boot.job, port);
-    }
-  };
+function begin(boot: Boot, port: Port): void {
+  realm.process = { name: boot.name, id: boot.id };
+  realm.counters = boot.counters;
+  realm.lives = boot.lives;
+  realm.workerUrl = boot.workerUrl;
+  dressWorkerScope(boot.name, endThread);
+  for (const life of boot.lives) onChange(life, 0, 0, leaveThread);
+  guardThread(leaveIfTerminated);
+  switch (boot.job.kind) {
+    case "process":
+      return void runProcess(boot.job);
+    case "server":
+      return void runServer(boot.job, port);
+  }
 }
