@@ -17,6 +17,8 @@ export interface HandMadePool {
   map(numbers: number[]): Promise<number[]>;
   /** Sends a value there and back. */
   echo(value: unknown, transfer?: ArrayBuffer[]): Promise<unknown>;
+  /** Computes a Fibonacci number the slow way. */
+  fibonacci(n: number): Promise<number>;
   /** Works for some milliseconds. */
   spin(milliseconds: number): Promise<number>;
   /** Sends a request to the device. */
@@ -36,6 +38,9 @@ function program(
     square: (n: number) => n * n,
     map: (numbers: number[]) => numbers.map((n) => n * n),
     echo: (value: unknown) => value,
+    fibonacci: function fibonacci(n: number): number {
+      return n < 2 ? n : fibonacci(n - 1) + fibonacci(n - 2);
+    },
     spin: (milliseconds: number) => {
       const end = performance.now() + milliseconds;
       let rounds = 0;
@@ -101,6 +106,7 @@ export function openHandMadePool(
   return {
     square: (n) => call("square", n) as Promise<number>,
     echo: (value, transfer) => call("echo", value, transfer),
+    fibonacci: (n) => call("fibonacci", n) as Promise<number>,
     spin: (milliseconds) => call("spin", milliseconds) as Promise<number>,
     request: (slot) => call("request", slot) as Promise<void>,
     async map(numbers) {
