@@ -69,3 +69,27 @@ test("Pace knows what it knew after a row that was cut short", () => {
   row(pace, 3, 1); // there was no room for its answer
   assertEquals(hint() >>> 16, 3);
 });
+
+test("Pace believes in a row that took long if the next one does too", () => {
+  const { pace, hint } = setUp();
+  const slowRow = () => row(pace, 3, 20, () => spin(0.2));
+  untilQuick(pace, hint, 3);
+  slowRow();
+  assertEquals(hint() >>> 16, 3, "the system may have stopped the thread");
+  slowRow();
+  assertEquals(hint(), 0);
+});
+
+test("Pace forgets its doubts after a row that is quick", () => {
+  const { pace, hint } = setUp();
+  const slowRow = () => row(pace, 3, 20, () => spin(0.2));
+  // The row between may be slow too, by what else the machine does.
+  for (let known = false, i = 0; !known; i++) {
+    assert(i < 100, "it doubts what it knows for ever");
+    untilQuick(pace, hint, 3);
+    slowRow();
+    row(pace, 3, 1000);
+    slowRow();
+    known = hint() >>> 16 === 3;
+  }
+});

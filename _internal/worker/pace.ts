@@ -22,6 +22,8 @@ export class Pace {
   readonly #cells: Int32Array;
   #fn = -1;
   #quick = false;
+  /** Whether the last sample was the first that was not quick. */
+  #doubtful = false;
   /** Calls and milliseconds of the sample, and since when time counts. */
   #calls = 0;
   #time = 0;
@@ -46,7 +48,7 @@ export class Pace {
   count(fn: number): void {
     if (fn !== this.#fn) {
       this.#fn = fn;
-      this.#quick = false;
+      this.#quick = this.#doubtful = false;
       this.#calls = this.#time = 0;
       this.#since = clock();
     } else if (this.#quick && this.#calls === 1) this.#since = clock();
@@ -73,13 +75,23 @@ export class Pace {
     const each = ceil(this.#time * 1000 / measured);
     this.#calls = this.#time = 0;
     this.#quick = each < QUICK_US;
+    // The system stops a thread for milliseconds when it has others to run. To
+    // believe that would wake more of them.
+    this.#doubtful = !this.#quick && this.#known && !this.#doubtful;
+    if (this.#doubtful) return;
     this.#cells[LaneCell.Pace] = this.#quick ? this.#fn << 16 | each : 0;
+  }
+
+  /** Whether the pool takes the function for quick. */
+  get #known(): boolean {
+    return this.#cells[LaneCell.Pace]! >>> 16 === this.#fn &&
+      this.#cells[LaneCell.Pace] !== 0;
   }
 
   /** A call has to wait, or has not ended although it returned. */
   forget(): void {
     this.#fn = -1; // what was measured counts for nothing
-    this.#quick = false; // so that the next row looks at the clock
+    this.#quick = this.#doubtful = false; // so that the next row looks at the clock
     if (this.#cells[LaneCell.Pace] !== 0) this.#cells[LaneCell.Pace] = 0;
   }
 }
