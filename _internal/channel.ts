@@ -16,10 +16,15 @@ import {
   takesBuffers,
   UnsentError,
 } from "./call.ts";
-import { type AnyFunction, nameOf } from "./callable.ts";
+import {
+  type AnyFunction,
+  type CallableWire,
+  describe,
+  nameOf,
+} from "./callable.ts";
 import * as claims from "./claim.ts";
 import { isCloneError, located, unreadError } from "./codec.ts";
-import type { Definitions } from "./definitions.ts";
+import { type Definitions, MAX_DEFINITIONS } from "./definitions.ts";
 import { fromThrownWire } from "./error_wire.ts";
 import { readValue, writeValue } from "./frame.ts";
 import { blame, pack, type Parcel, unpack } from "./payload.ts";
@@ -106,13 +111,17 @@ type PostedWire = OutcomeWire | "unread";
 abstract class Posting {
   protected readonly events: ChannelEvents;
   protected port: Port | undefined;
-  readonly #definitions: Definitions;
+  readonly #definitions: Definitions | undefined;
   /** The numbers of functions that the worker knows. */
   readonly #numbers = new WeakMap<AnyFunction, number>();
-  /** Those of which it was told by a message. */
-  readonly #told = new Set<number>();
+  /** Those of which it was told by a message, by what was sent. */
+  readonly #told = new Map<string, number>();
 
-  constructor(events: ChannelEvents, definitions: Definitions) {
+  /**
+   * @param events Who is told.
+   * @param definitions The pool's functions, where memory can be shared.
+   */
+  constructor(events: ChannelEvents, definitions?: Definitions) {
     this.events = events;
     this.#definitions = definitions;
   }
@@ -155,12 +164,25 @@ abstract class Posting {
   protected define(fn: AnyFunction): number {
     const known = this.#numbers.get(fn);
     if (known !== undefined) return known;
-    const { number, wire, isShared } = this.#definitions.of(fn);
-    if (!isShared && !this.#told.has(number)) {
-      this.post({ kind: "define", number, fn: wire });
-      this.#told.add(number);
-    }
+    const wire = describe(fn);
+    // A closure made anew for each call has the same text.
+    const key = wire.kind === "source"
+      ? `${wire.name}\n${wire.text}`
+      : `${wire.module}\n${wire.name}`;
+    const number = this.#definitions?.number(key, wire) ??
+      this.#tell(key, wire);
     this.#numbers.set(fn, number);
+    return number;
+  }
+
+  /** Tells the worker of a function by a message, if it was not told before. */
+  #tell(key: string, wire: CallableWire): number {
+    let number = this.#told.get(key);
+    if (number === undefined) {
+      number = MAX_DEFINITIONS + this.#told.size;
+      this.post({ kind: "define", number, fn: wire });
+      this.#told.set(key, number);
+    }
     return number;
   }
 
@@ -231,6 +253,14 @@ interface Entry {
   readonly number: number;
 }
 
+/** What all workers of a pool share. */
+export interface SharedByWorkers {
+  /** The words of `BellCell`. */
+  bell: Int32Array;
+  /** The functions that they know. */
+  definitions: Definitions;
+}
+
 /** Sizes of the fast lane's memory, in bytes; a power of two each. */
 export interface LaneSizes {
   calls: number;
@@ -275,22 +305,25 @@ export class SharedChannel extends Posting implements Channel {
 
   /**
    * @param events Who is told.
-   * @param definitions The pool's functions.
-   * @param bell The pool's words.
+   * @param shared What it has in common with the pool's other channels.
    * @param sizes Of the rings.
    */
   constructor(
     events: ChannelEvents,
-    definitions: Definitions,
-    bell: Int32Array,
+    { bell, definitions }: SharedByWorkers,
     sizes: LaneSizes,
   ) {
     super(events, definitions);
     const cells = new Int32Array(new SharedArrayBuffer(LANE_CELLS * 4));
     const calls = new SharedArrayBuffer(sizes.calls);
     const answers = new SharedArrayBuffer(sizes.answers);
-    const { buffer } = definitions;
-    this.memory = { cells, bell, calls, answers, definitions: buffer };
+    this.memory = {
+      cells,
+      bell,
+      calls,
+      answers,
+      definitions: definitions.buffer,
+    };
     this.#cells = cells;
     this.#calls = ringOf(calls);
     this.#answers = ringOf(answers);

@@ -1,92 +1,74 @@
 /**
- * The functions of a pool, which its workers know by number.
+ * The functions that all workers of a pool know by number, in shared memory.
  *
- * Each is written once into memory that all workers see, before the first call
- * of it is sent, so that no call waits for a message. What does not fit there,
- * or all where memory is not shared, goes to each worker as a message.
- *
- * The memory begins with a word that says where the last definition ends. Who
- * changes it:
+ * Each is written once, before the first call of it is sent, so that no call
+ * waits for a message. The first word of the memory says where the last
+ * definition ends. Who changes it:
  *
  * | who | from | to |
  * | --- | --- | --- |
- * | the pool, after it has written a definition | where that begins | where it ends |
+ * | the pool, after it has written a definition | where that begins, at first 0 | where it ends |
  *
- * What lies before never changes again.
+ * What lies before never changes again. A definition begins with a word that says
+ * where it ends; the first one has the number 0, the next 1, and so on.
  *
  * @module
  */
 
-import { type AnyFunction, type CallableWire, describe } from "./callable.ts";
+import type { CallableWire } from "./callable.ts";
 import { type Memory, memoryOf, readValue, writeValue } from "./frame.ts";
 
-/** Which word says where the last definition ends. */
+/** The word that says where the last definition ends. */
 const END = 0;
-/** Where the first begins, and where in a definition, after its number, the value. */
+/** Bytes before the first definition, and in each before the function. */
 const HEADER = 8;
 
-/** A function that has a number. */
-export interface Definition {
-  readonly number: number;
-  /** What is sent. */
-  readonly wire: CallableWire;
-  /** Whether it stands in shared memory. */
-  readonly isShared: boolean;
-}
+/** The numbers from here on are not those of functions in shared memory. */
+export const MAX_DEFINITIONS = 512;
 
 /** The pool's side. */
 export class Definitions {
-  /** The memory, if there is any. */
-  readonly buffer: SharedArrayBuffer | undefined;
-  readonly #memory: Memory | undefined;
+  /** The memory. */
+  readonly buffer: SharedArrayBuffer;
+  readonly #memory: Memory;
+  readonly #numbers = new Map<string, number>();
   #end = HEADER;
-  /** By what is sent: a closure made anew for each call has the same text. */
-  readonly #known = new Map<string, Definition>();
 
-  /** @param size Bytes of shared memory, a multiple of 8, or 0. */
+  /** @param size Bytes of memory, a multiple of 8. */
   constructor(size: number) {
-    if (size === 0) return;
     this.buffer = new SharedArrayBuffer(size);
     this.#memory = memoryOf(this.buffer);
   }
 
   /**
-   * Gives a function a number, unless it has one.
+   * Finds the number of a function, which is written if it has none.
    *
-   * @param fn The function.
-   * @returns Its definition.
-   * @throws {TypeError} If it cannot be sent.
+   * @param key What is different for different functions.
+   * @param wire The function.
+   * @returns The number, or `undefined` if there is no room for it.
    */
-  of(fn: AnyFunction): Definition {
-    const wire = describe(fn);
-    const key = wire.kind === "source"
-      ? `${wire.name}\n${wire.text}`
-      : `${wire.module}\n${wire.name}`;
-    let definition = this.#known.get(key);
-    if (definition === undefined) {
-      const number = this.#known.size;
-      definition = { number, wire, isShared: this.#write(number, wire) };
-      this.#known.set(key, definition);
-    }
-    return definition;
-  }
-
-  /** Writes a definition, if it fits. */
-  #write(number: number, wire: CallableWire): boolean {
-    if (this.#memory === undefined) return false;
+  number(key: string, wire: CallableWire): number | undefined {
+    const known = this.#numbers.get(key);
+    if (known !== undefined) return known;
+    const number = this.#numbers.size;
+    if (number === MAX_DEFINITIONS) return undefined;
     const { words, bytes } = this.#memory;
     const at = this.#end;
     const end = writeValue(this.#memory, at + HEADER, bytes.length, wire);
-    if (end < 0) return false;
-    words[at >> 2] = number;
-    Atomics.store(words, END, this.#end = end);
-    return true;
+    if (end < 0) return undefined;
+    words[at >> 2] = end;
+    Atomics.store(words, END, end);
+    this.#end = end;
+    this.#numbers.set(key, number);
+    return number;
   }
 }
 
 /** A worker's side. */
 export class KnownFunctions {
   readonly #memory: Memory | undefined;
+  /** Where each definition begins, and where the last of these ends. */
+  readonly #places: number[] = [];
   #end = HEADER;
   readonly #wires: (CallableWire | undefined)[] = [];
 
@@ -96,9 +78,9 @@ export class KnownFunctions {
   }
 
   /**
-   * Notes a definition that came as a message.
+   * Notes a function that came as a message.
    *
-   * @param number The number.
+   * @param number Its number.
    * @param wire The function.
    */
   define(number: number, wire: CallableWire): void {
@@ -112,24 +94,22 @@ export class KnownFunctions {
    * @returns The function, or `undefined` if its message has not come.
    */
   get(number: number): CallableWire | undefined {
-    if (this.#wires[number] === undefined) this.#read();
-    return this.#wires[number];
+    const known = this.#wires[number];
+    if (known !== undefined || number >= MAX_DEFINITIONS) return known;
+    return this.#wires[number] = this.#read(number);
   }
 
-  /** Reads the definitions that were written since the last time. */
-  #read(): void {
-    if (this.#memory === undefined) return;
+  #read(number: number): CallableWire | undefined {
+    if (this.#memory === undefined) return undefined;
     const { words } = this.#memory;
-    const end = Atomics.load(words, END);
-    while (this.#end < end) {
-      const number = words[this.#end >> 2]!;
-      const cursor = { at: this.#end + HEADER };
-      this.#wires[number] = readValue(
-        this.#memory,
-        cursor,
-        end,
-      ) as CallableWire;
-      this.#end = cursor.at;
+    const last = Atomics.load(words, END);
+    while (this.#places.length <= number && this.#end < last) {
+      this.#places.push(this.#end);
+      this.#end = words[this.#end >> 2]!;
     }
+    const at = this.#places[number];
+    if (at === undefined) return undefined;
+    const end = words[at >> 2]!;
+    return readValue(this.#memory, { at: at + HEADER }, end) as CallableWire;
   }
 }

@@ -18,6 +18,7 @@ import {
   type Channel,
   type LaneSizes,
   PlainChannel,
+  type SharedByWorkers,
   SharedChannel,
 } from "./channel.ts";
 import { Child } from "./child.ts";
@@ -120,8 +121,7 @@ export class Dispatcher implements Executor {
   readonly #options: DispatcherOptions;
   readonly #queue = new Queue<Call>();
   readonly #workers = new Set<Worker>();
-  readonly #bell: Int32Array | undefined;
-  readonly #definitions: Definitions;
+  readonly #shared: SharedByWorkers | undefined;
   readonly #consumer: Consumer | undefined;
   /** Threads that were to end, and whether they had a call to run: some may run on. */
   readonly #ended = new Map<Child, boolean>();
@@ -156,7 +156,7 @@ export class Dispatcher implements Executor {
     const { lane, sizes } = travel;
     if (lane === "shared") {
       const bell = new Int32Array(new SharedArrayBuffer(BELL_CELLS * 4));
-      this.#bell = bell;
+      this.#shared = { bell, definitions: new Definitions(sizes.definitions) };
       this.#consumer = new Consumer({
         cells: bell,
         word: BellCell.Answers,
@@ -168,12 +168,15 @@ export class Dispatcher implements Executor {
         rest: () => this.#balance() ? STUCK_MS : Infinity,
       });
     }
-    this.#definitions = new Definitions(this.#bell ? sizes.definitions : 0);
     for (let i = 0; i < options.processes; i++) this.#spawn();
   }
 
   newGroup(): number {
-    return this.#group = newGroup(this.#bell, BellCell.Groups, this.#group);
+    return this.#group = newGroup(
+      this.#shared?.bell,
+      BellCell.Groups,
+      this.#group,
+    );
   }
 
   submit(call: Call): void {
@@ -522,10 +525,9 @@ export class Dispatcher implements Executor {
       onBroken: (error: unknown) => this.#break(error),
       onSpoilt: (error: unknown) => this.#discard(worker, error),
     };
-    const definitions = this.#definitions;
-    const shared = this.#bell &&
-      new SharedChannel(events, definitions, this.#bell, travel.sizes);
-    const channel = shared ?? new PlainChannel(events, definitions);
+    const shared = this.#shared &&
+      new SharedChannel(events, this.#shared, travel.sizes);
+    const channel = shared ?? new PlainChannel(events);
     const workerName = `${name}-${this.#number++}`;
     const child = new Child({
       name: workerName,

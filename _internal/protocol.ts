@@ -10,7 +10,7 @@ import type { ValueWire } from "./codec.ts";
 import type { ThrownWire } from "./error_wire.ts";
 import { GROUP_CELLS } from "./group.ts";
 
-/** The first message: who the thread is and what it does. */
+/** What a thread is told first: who it is and what it does. */
 export interface Boot {
   /** The process's name. */
   name: string;
@@ -55,7 +55,7 @@ export interface LaneMemory {
   /** The ring of answers. */
   answers: SharedArrayBuffer;
   /** The functions of the pool; see definitions.ts. */
-  definitions: SharedArrayBuffer | undefined;
+  definitions: SharedArrayBuffer;
 }
 
 /**

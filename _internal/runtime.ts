@@ -914,7 +914,9 @@ export function whenBooted(begin: (boot: Any, port: Port) => void): void {
     whenEndIsTold(handed, () => {
       const { port, boot } = handed;
       if (boot !== undefined) {
-        port.onmessage = () => {}; // holds the thread, which is to end by itself
+        // Someone who listens keeps the thread alive until its job ends it; no
+        // message is lost, as one who expects any listens before this returns.
+        port.onmessage = () => {};
         return begin(boot, port);
       }
       // Uncaught, so that the parent is told of it.

@@ -28,6 +28,8 @@ interface Row {
   floor: string;
   ours: () => Promise<number>;
   bare?: () => Promise<number>;
+  /** Whether each run is a process of its own. */
+  apart?: boolean;
 }
 
 /** A line with its figures. */
@@ -139,7 +141,6 @@ function barrierCycles(): () => Promise<number> {
     }) * 1_000 / ROUNDS;
 }
 
-/** Measured in a process of its own. */
 async function memory(kind: string): Promise<number> {
   const script = new URL("./memory.ts", import.meta.url).href;
   const { stdout } = await new Deno.Command(Deno.execPath(), {
@@ -248,6 +249,7 @@ const rows: Row[] = [
     name: "memory of an idle worker",
     unit: "MiB",
     floor: "a bare worker of the same kind",
+    apart: true,
     ours: () => memory("ours"),
     bare: () => memory("bare"),
   },
@@ -301,10 +303,10 @@ for (const row of rows) {
   // They take turns, so that a noisy moment does not favour one. What counts is
   // the second of two runs: the first collects the garbage of the other's.
   for (let i = 0; i < REPETITIONS; i++) {
-    await row.bare?.();
+    if (!row.apart) await row.bare?.();
     const base = await row.bare?.();
     if (base !== undefined) floor.push(base);
-    await row.ours();
+    if (!row.apart) await row.ours();
     our.push(await row.ours());
   }
   results.push({

@@ -314,7 +314,7 @@ const mistakes: [title: string, maker: Maker, ...edits: Edit[]][] = [
     lanes("", small, [4], 1),
     {
       file: "_internal/definitions.ts",
-      find: "Atomics.store(words, END, this.#end = end);",
+      find: "Atomics.store(words, END, end);",
       replace: "queueMicrotask(() => Atomics.store(words, END, end));",
     },
   ],

@@ -63,7 +63,7 @@ const sizes = { calls: 1 << 12, answers: 1 << 12, definitions: 1 << 12 };
 function sharedChannel(events: ChannelEvents): SharedChannel {
   const definitions = new Definitions(sizes.definitions);
   const bell = new Int32Array(new SharedArrayBuffer(BELL_CELLS * 4));
-  return new SharedChannel(events, definitions, bell, sizes);
+  return new SharedChannel(events, { bell, definitions }, sizes);
 }
 
 /** A real worker, and a channel to it. */
@@ -110,7 +110,7 @@ test("An answer that cannot be read fails its call, by messages alone", {
 }, () => {
   const port = fakePort();
   const events = noted();
-  const channel = new PlainChannel(events, new Definitions(0));
+  const channel = new PlainChannel(events);
   channel.open(port);
   port.onmessage!({ data: { kind: "ready" } });
   channel.send(newCall());

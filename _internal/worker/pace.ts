@@ -22,7 +22,7 @@ export class Pace {
   readonly #cells: Int32Array;
   #fn = -1;
   #quick = false;
-  /** Whether the last sample was the first that was not quick. */
+  /** Whether the last row was the first that was not quick. */
   #doubtful = false;
   /** Calls and milliseconds of the sample, and since when time counts. */
   #calls = 0;
@@ -63,7 +63,10 @@ export class Pace {
   end(slow: boolean): void {
     if (this.#fn < 0) return;
     if (this.#quick && this.#calls <= SAMPLE) {
-      if (slow) this.#quick = false; // it may have been the system: measure
+      if (slow) { // it may have been the system: measure
+        this.#quick = false;
+        this.#doubtful = true;
+      }
       this.#calls = this.#time = 0;
       return;
     }
@@ -75,8 +78,8 @@ export class Pace {
     const each = ceil(this.#time * 1000 / measured);
     this.#calls = this.#time = 0;
     this.#quick = each < QUICK_US;
-    // The system stops a thread for milliseconds when it has others to run. To
-    // believe that would wake more of them.
+    // The system stops a thread for milliseconds when it has others to run. One
+    // such row is not believed, as the pool would wake still more of them.
     this.#doubtful = !this.#quick && this.#known && !this.#doubtful;
     if (this.#doubtful) return;
     this.#cells[LaneCell.Pace] = this.#quick ? this.#fn << 16 | each : 0;

@@ -491,8 +491,7 @@ export function lanes(
                 onReady: () => {},
                 onBroken: () => {},
               },
-              new Definitions(sizes.definitions),
-              bell,
+              { bell, definitions: new Definitions(sizes.definitions) },
               sizes,
             );
             channel.open(port);
