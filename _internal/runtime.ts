@@ -452,7 +452,7 @@ function clones(value: unknown): boolean {
   }
 }
 
-/** Prototypes, and whether the platform refuses objects of theirs by themselves. */
+/** Prototypes, and whether the platform may refuse objects of theirs by themselves. */
 const refused = new WeakMap<object, boolean>();
 
 /**
@@ -472,7 +472,8 @@ export function isRuinedInside(value: object): boolean {
     isRefused = !clones(Object.create(prototype));
     refused.set(prototype, isRefused);
   }
-  return isRefused && clones([value]);
+  // One that was made by no constructor may be refused, and the others not: `Blob`.
+  return isRefused && !clones(value) && clones([value]);
 }
 
 /**
