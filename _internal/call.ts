@@ -190,6 +190,12 @@ export interface ExecutorStats {
 export interface Executor {
   /** A number for calls of which none is to begin after one that failed, or 0. */
   newGroup(): number;
+  /**
+   * Checks that a function can be run.
+   *
+   * @throws {TypeError} If it cannot, as it cannot be sent.
+   */
+  check(fn: AnyFunction): void;
   /** Takes a call, to run it when its turn comes. */
   submit(call: Call): void;
   /**

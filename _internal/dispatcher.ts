@@ -13,7 +13,12 @@ import {
   takesBuffers,
   UnsentError,
 } from "./call.ts";
-import { type CallableWire, nameOf } from "./callable.ts";
+import {
+  type AnyFunction,
+  type CallableWire,
+  describe,
+  nameOf,
+} from "./callable.ts";
 import {
   type Channel,
   type LaneSizes,
@@ -36,9 +41,8 @@ import {
   nextTurn,
   release,
   stopsBusyThreads,
-  timers,
 } from "./runtime.ts";
-import { Consumer } from "./wait.ts";
+import { Consumer, later, soon } from "./wait.ts";
 
 /** What a dispatcher is made with. */
 export interface DispatcherOptions {
@@ -185,9 +189,14 @@ export class Dispatcher implements Executor {
       return call.settle({ ok: false, error: this.#failure.error });
     }
     if (this.#unfinished++ === 0) hold();
+    this.#renewDue(); // whoever submits it may block this thread until it has run
     this.#queue.push(call);
     this.#send();
     this.#consumer?.start();
+  }
+
+  check(fn: AnyFunction): void {
+    describe(fn);
   }
 
   giveUp(calls: ReadonlySet<Call>, stop: boolean): void {
@@ -287,7 +296,6 @@ export class Dispatcher implements Executor {
   /** Sends what can be sent. */
   #send(): void {
     if (!this.#sending) return;
-    if (this.#queue.length > 0) this.#renewDue();
     while (this.#queue.length > 0) {
       const worker = this.#choose(this.#queue.at(0)!);
       if (worker === undefined) return;
@@ -560,13 +568,16 @@ export class Dispatcher implements Executor {
 
   /**
    * Makes a worker in the place of one that was stopped: a start takes its time,
-   * for which whoever stopped it need not wait if nothing else does.
+   * for which whoever stopped it need not wait.
    */
   #respawnSoon(): void {
     if (this.#state === "over") return;
     this.#respawned++;
     this.#due++;
-    nextTurn(() => this.#renewDue());
+    soon(() => {
+      this.#renewDue();
+      this.#send();
+    });
   }
 
   /** Makes the workers that are to be made soon. */
@@ -637,12 +648,10 @@ export class Dispatcher implements Executor {
     // The watchdog in the worker ends it about now, unless it is past an
     // `await`. What has just been claimed gets a moment to come under watch.
     const { channel } = worker;
-    const after = (milliseconds: number, then: () => void) => {
-      const timer = timers.setTimeout(() => {
+    const after = (milliseconds: number, then: () => void) =>
+      later(milliseconds, () => {
         if (this.#workers.has(worker) && channel.begun() === call) then();
-      }, milliseconds) as unknown as { unref?(): void };
-      timer.unref?.();
-    };
+      });
     after(CLAIM_GRACE_MS, () => {
       if (!channel.guarded) this.#replace(worker, call);
       else after(WATCHDOG_GRACE_MS, () => this.#replace(worker, call));

@@ -75,14 +75,18 @@ export function deadlineOf({ timeout }: Limits): number | undefined {
  *
  * @param limits The limits.
  * @param action What is limited.
+ * @param isDone Whether there is nothing to be done, for which no time is needed.
  * @returns The error in a box, or `undefined`.
  */
 export function reachedAtOnce(
   limits: Limits,
   action: () => string,
+  isDone = false,
 ): { error: unknown } | undefined {
   if (limits.signal?.aborted) return { error: limits.signal.reason };
-  if (limits.timeout === 0) return { error: timeoutError(action(), 0) };
+  if (limits.timeout === 0 && !isDone) {
+    return { error: timeoutError(action(), 0) };
+  }
   return undefined;
 }
 

@@ -63,6 +63,8 @@ export class LocalExecutor implements Executor {
     return 0;
   }
 
+  check(): void {} // nothing is sent
+
   submit(call: Call): void {
     this.#queue.push(call);
     hold();

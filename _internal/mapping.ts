@@ -39,12 +39,13 @@ export function mapAll(
   const { kind, fn, limits, transferResult } = request;
   const action = () => `${kind} ${nameOf(fn)}`;
   return new Promise((resolve, reject) => {
-    const none = reachedAtOnce(limits, action);
+    const items: Items = Object(request.items); // a string is iterable too
+    const total = knownLength(items);
+    const none = reachedAtOnce(limits, action, total === 0);
     if (none) return reject(none.error);
 
     const results: ArrayLike<unknown>[] = [];
     const open = new Set<Call>();
-    let total: number | undefined;
     let done = 0;
     let reading = true;
     let over = false;
@@ -122,9 +123,7 @@ export function mapAll(
       }
     };
 
-    const items: Items = Object(request.items); // a string is iterable too
     try {
-      total = knownLength(items);
       if (Symbol.asyncIterator in items) {
         return void readSlowly(new Reader(items), request.chunkSize ?? 1);
       }

@@ -12,6 +12,7 @@
  */
 
 import {
+  canShareMemory,
   cores,
   hold,
   leaveThread,
@@ -22,6 +23,7 @@ import {
   startTimer,
   stay,
   stopsBusyThreads,
+  timers,
 } from "./runtime.ts";
 import { afterwards } from "./promises.ts";
 import { realm } from "./realm.ts";
@@ -340,6 +342,23 @@ export function checkMayBlock(action: string): void {
   );
 }
 
+/** What was put off till the event loop has its turn. */
+const putOff = new Set<() => void>();
+
+/**
+ * Calls back in a later turn of the event loop, or before this thread blocks in a
+ * wait, as what it waits for may need what was put off.
+ *
+ * @param callback Called once.
+ */
+export function soon(callback: () => void): void {
+  const once = () => {
+    if (putOff.delete(once)) callback();
+  };
+  putOff.add(once);
+  nextTurn(once);
+}
+
 /** One wait under way. */
 interface Sleeper {
   poll: () => unknown;
@@ -454,6 +473,7 @@ export class Doorbell {
     let value = poll();
     if (value !== undefined || timeout === 0) return value;
     leaveIfTerminated();
+    if (putOff.size > 0) { for (const callback of putOff) callback(); }
     const budget = this.#syncJudge.budget(BRIEF_MS);
     if (budget > 0) {
       value = spin(poll, budget);
@@ -721,6 +741,11 @@ export function announce(
  * @param callback Called once.
  */
 export function later(milliseconds: number, callback: () => void): void {
+  if (!canShareMemory) {
+    const timer = timers.setTimeout(callback, milliseconds) as unknown;
+    (timer as { unref?(): void }).unref?.();
+    return;
+  }
   const cell = new Int32Array(new SharedArrayBuffer(4));
   const end = waitAsync(cell, 0, 0, milliseconds);
   if (end.async) afterwards(end.value, callback);

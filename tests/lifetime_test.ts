@@ -407,7 +407,9 @@ if ("Deno" in globalThis) {
       const file = join(folder, "sanitized_test.mjs");
       await writeFile(
         file,
-        `import { Barrier, Event, Process } from ${JSON.stringify(moduleUrl)};
+        `import { Barrier, Event, Process, ProcessPool } from ${
+          JSON.stringify(moduleUrl)
+        };
          Deno.test("waits", async () => {
            const event = new Event();
            const barrier = new Barrier(2, { timeout: 60_000 });
@@ -431,7 +433,13 @@ if ("Deno" in globalThis) {
            const process = new Process(() => new Promise(() => {}));
            process.start();
            process.terminate();
-         });`,
+         });
+         for (const task of [() => new Promise(() => {}), () => { for (;;); }]) {
+           Deno.test("a pool with a call that was stopped", async () => {
+             await using pool = new ProcessPool(1);
+             await pool.apply(task, [], { timeout: 20 }).catch(() => {});
+           });
+         }`,
       );
       const flags = ["--sanitize-ops", "--sanitize-resources"];
       const { code, stdout, stderr } = await execute(

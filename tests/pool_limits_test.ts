@@ -8,6 +8,7 @@ import {
   assertStrictEquals,
 } from "@std/assert";
 import { Barrier, Event, ProcessPool, ThreadPool } from "../mod.ts";
+import { travel } from "../_internal/dispatcher.ts";
 import {
   abandonsBusyThreads,
   type AnyPool,
@@ -108,6 +109,21 @@ for (const Pool of POOLS) {
     assertEquals(cells[0], 0);
   });
 
+  test(`${name} needs no time for no items`, { timeout }, async () => {
+    await using pool = new Pool(1);
+    const none = { timeout: 0 };
+    assertEquals(await pool.map(double, [], none), []);
+    assertEquals(
+      await pool.starmapAsync(double, new Set<[number]>(), none),
+      [],
+    );
+    const signal = AbortSignal.abort("before");
+    assertEquals(
+      await pool.map(double, [], { ...none, signal }).catch((error) => error),
+      "before",
+    );
+  });
+
   test(`${name} waits for ever where it is told to`, { timeout }, async () => {
     await using pool = new Pool(1);
     const slow = (n: number) =>
@@ -118,8 +134,8 @@ for (const Pool of POOLS) {
       const { value } = await pool.imap(slow, [1], { timeout }).next();
       assertEquals(value, 1);
     }
-    const undefinedLimits = { timeout: undefined, signal: undefined } as object;
-    assertEquals(await pool.apply(slow, [1], undefinedLimits), 1);
+    const limits = { timeout: undefined, signal: undefined };
+    assertEquals(await pool.apply(slow, [1], limits), 1);
   });
 
   test(`${name} counts a timeout from the submission`, {
@@ -455,6 +471,37 @@ test("ProcessPool abandons a loop that a signal stops, where it must", {
   await pool.join();
   assertEquals(pool.stats().abandoned, 2 * abandoned);
   release(cells);
+});
+
+test("An abort does not wait for the start of another worker", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const cells = sharedCells(2);
+  const controller = new AbortController();
+  const { signal } = controller;
+  const stopped = outcomes([pool.apply(beginAndSpin, [cells], { signal })]);
+  await reached(cells, 0, 1);
+  const waiting = pool.apply(double, [2]);
+  const { SharedArrayBuffer: real } = globalThis;
+  let made = 0; // a worker comes with rings
+  globalThis.SharedArrayBuffer = new Proxy(real, {
+    construct(target, args) {
+      if (args[0] === travel.sizes.calls) made++;
+      return new target(...args as [number]);
+    },
+  });
+  try {
+    controller.abort();
+    assertEquals(made, 0);
+    assertEquals(await stopped, ["AbortError"]);
+    assertEquals(made, 0);
+    assertEquals(await waiting, 4);
+    assert(made > 0, "there is no other worker");
+  } finally {
+    globalThis.SharedArrayBuffer = real;
+    release(cells);
+  }
 });
 
 test("ThreadPool keeps the place of a call that timed out", {
