@@ -16,7 +16,7 @@ export interface AsyncResultWaitOptions {
    *
    * @default {Infinity}
    */
-  timeout?: number;
+  timeout?: number | undefined;
 }
 
 /**

@@ -32,13 +32,13 @@ export interface BarrierOptions {
    * anyone is released; it may be async. In the thread that made the barrier
    * any closure will do, elsewhere it is sent like every function.
    */
-  action?: () => unknown;
+  action?: (() => unknown) | undefined;
   /**
    * The timeout, in milliseconds, of waits that name none.
    *
    * @default {Infinity}
    */
-  timeout?: number;
+  timeout?: number | undefined;
 }
 
 /** Options of {@linkcode Barrier.wait}. */
@@ -48,9 +48,9 @@ export interface BarrierWaitOptions {
    *
    * @default The barrier's own timeout.
    */
-  timeout?: number;
+  timeout?: number | undefined;
   /** Makes this party give up, which breaks the barrier. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 /** Options of {@linkcode Barrier.waitSync}. */
@@ -60,7 +60,7 @@ export interface BarrierWaitSyncOptions {
    *
    * @default The barrier's own timeout.
    */
-  timeout?: number;
+  timeout?: number | undefined;
 }
 
 const ACTION = "wait at barrier";
@@ -358,7 +358,7 @@ export class Barrier {
   readonly #notActing = (): true | undefined =>
     this.#state.acting ? undefined : true;
 
-  #checkTimeout(options: { timeout?: number }): number {
+  #checkTimeout(options: { timeout?: number | undefined }): number {
     return options.timeout === undefined
       ? this.#timeout
       : checkTimeout(options.timeout, ACTION);

@@ -20,9 +20,9 @@ export interface EventWaitOptions {
    *
    * @default {Infinity}
    */
-  timeout?: number;
+  timeout?: number | undefined;
   /** Cancels this wait, and no other. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 /** Options of {@linkcode Event.waitSync}. */
@@ -32,7 +32,7 @@ export interface EventWaitSyncOptions {
    *
    * @default {Infinity}
    */
-  timeout?: number;
+  timeout?: number | undefined;
 }
 
 /**

@@ -54,9 +54,9 @@ export interface CallLimits {
    *
    * @default {Infinity}
    */
-  timeout?: number;
+  timeout?: number | undefined;
   /** Gives the call up, which rejects with the signal's reason; the work is stopped. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 /** Options of {@linkcode Pool.apply}. */
@@ -67,21 +67,21 @@ export interface ApplyOptions extends CallLimits {
    *
    * @default {[]}
    */
-  transfer?: Transferable[];
+  transfer?: Transferable[] | undefined;
   /**
    * Whether buffers in the result come back instead of being copied.
    *
    * @default {false}
    */
-  transferResult?: boolean;
+  transferResult?: boolean | undefined;
 }
 
 /** Options of {@linkcode Pool.applyAsync}. */
 export interface ApplyAsyncOptions<R> extends ApplyOptions {
   /** Is given the result, once. What it throws is an uncaught error. */
-  callback?: (result: R) => unknown;
+  callback?: ((result: R) => unknown) | undefined;
   /** Is given the error, once. What it throws is an uncaught error. */
-  errorCallback?: (error: unknown) => unknown;
+  errorCallback?: ((error: unknown) => unknown) | undefined;
 }
 
 /**
@@ -95,26 +95,26 @@ export interface MapOptions extends CallLimits {
    * @default About four chunks a process; 1 for `imap`, `imapUnordered` and an
    * async iterable.
    */
-  chunkSize?: number;
+  chunkSize?: number | undefined;
   /**
    * Whether buffers in the results come back instead of being copied.
    *
    * @default {false}
    */
-  transferResult?: boolean;
+  transferResult?: boolean | undefined;
   /**
    * Is told after each chunk how far the call has come. What it throws is an
    * uncaught error.
    */
-  onProgress?: (progress: Progress) => unknown;
+  onProgress?: ((progress: Progress) => unknown) | undefined;
 }
 
 /** Options of {@linkcode Pool.mapAsync} and {@linkcode Pool.starmapAsync}. */
 export interface MapAsyncOptions<R> extends MapOptions {
   /** Is given the results, once. What it throws is an uncaught error. */
-  callback?: (results: R[]) => unknown;
+  callback?: ((results: R[]) => unknown) | undefined;
   /** Is given the error, once. What it throws is an uncaught error. */
-  errorCallback?: (error: unknown) => unknown;
+  errorCallback?: ((error: unknown) => unknown) | undefined;
 }
 
 /** Numbers about a pool. A task is an `apply` call or a chunk. */
@@ -142,13 +142,13 @@ export interface ThreadPoolOptions<A extends unknown[] = unknown[]> {
    * in those that replace others. When it throws, or ends its worker, every call
    * rejects with that error.
    */
-  initializer?: (...args: A) => unknown;
+  initializer?: ((...args: A) => unknown) | undefined;
   /**
    * The arguments of the initializer.
    *
    * @default {[]}
    */
-  initargs?: A;
+  initargs?: A | undefined;
 }
 
 /** Options of {@linkcode ProcessPool}. */
@@ -159,13 +159,13 @@ export interface ProcessPoolOptions<A extends unknown[] = unknown[]>
    *
    * @default No limit.
    */
-  maxTasksPerChild?: number;
+  maxTasksPerChild?: number | undefined;
   /**
    * What the workers may do: on Deno, with `--unstable-worker-options`.
    *
    * @default What this thread may do.
    */
-  permissions?: Deno.PermissionOptions;
+  permissions?: Deno.PermissionOptions | undefined;
   /**
    * The URL of a file that runs the worker's program, to start from instead of
    * text: for pages whose Content Security Policy forbids workers from `blob:`
@@ -173,13 +173,13 @@ export interface ProcessPoolOptions<A extends unknown[] = unknown[]>
    *
    * @default The one that this thread was started from, if any.
    */
-  workerUrl?: string | URL;
+  workerUrl?: string | URL | undefined;
   /**
    * What the workers' names begin with.
    *
    * @default `ProcessPool-N`
    */
-  name?: string;
+  name?: string | undefined;
 }
 
 /** An input: its items, or promises of them. */
@@ -267,8 +267,8 @@ export abstract class Pool {
    * @param options As of `apply`, and callbacks.
    * @returns The result, under way.
    * @throws {PoolClosedError} If the pool is closed.
-   * @throws {TypeError} If `fn` is not a function, or `args` or an option not of
-   * its type.
+   * @throws {TypeError} If `fn` is not a function that can be sent, or `args` or
+   * an option not of its type.
    * @throws {RangeError} If `options.timeout` is negative or `NaN`.
    */
   applyAsync<F extends AnyFunction>(
@@ -276,7 +276,11 @@ export abstract class Pool {
     args?: Parameters<F>,
     options: ApplyAsyncOptions<Awaited<ReturnType<F>>> = {},
   ): AsyncResult<Awaited<ReturnType<F>>> {
-    checkCallbacks(options, "apply function");
+    const action = "apply function";
+    if (this.#state !== "open") throw closedError();
+    checkCallbacks(options, action);
+    checkFunction(fn, "fn", action);
+    this.#executor.check(fn); // later it could only reject
     return watched(this.#apply(fn, args, options), options);
   }
 
@@ -340,8 +344,8 @@ export abstract class Pool {
    * @param options As of `map`, and callbacks.
    * @returns The results, under way.
    * @throws {PoolClosedError} If the pool is closed.
-   * @throws {TypeError} If `fn` is not a function, `iterable` not iterable, or an
-   * option not of its type.
+   * @throws {TypeError} If `fn` is not a function that can be sent, `iterable` not
+   * iterable, or an option not of its type.
    * @throws {RangeError} If `options.timeout` is negative or `NaN`, or
    * `options.chunkSize` not a positive integer.
    */
@@ -453,8 +457,8 @@ export abstract class Pool {
    * @returns The results; `next()` rejects as {@linkcode Pool.map} does, and that
    * ends the iteration.
    * @throws {PoolClosedError} If the pool is closed.
-   * @throws {TypeError} If `fn` is not a function, `iterable` not iterable, or an
-   * option not of its type.
+   * @throws {TypeError} If `fn` is not a function that can be sent, `iterable` not
+   * iterable, or an option not of its type.
    * @throws {RangeError} If `options.timeout` is negative or `NaN`, or
    * `options.chunkSize` not a positive integer.
    * @see {@link https://docs.python.org/3/library/multiprocessing.html#multiprocessing.pool.Pool.imap}
@@ -659,6 +663,7 @@ export abstract class Pool {
   ): Promise<R[]> {
     if (this.#state !== "open") throw closedError();
     const checked = checkMapOptions(kind, fn, items, options);
+    this.#executor.check(fn);
     return mapAll(this.#host(), { kind, fn, items, ...checked }) as Promise<
       R[]
     >;
@@ -673,6 +678,7 @@ export abstract class Pool {
     if (this.#state !== "open") throw closedError();
     const kind = ordered ? "imap" : "imapUnordered";
     const checked = checkMapOptions(kind, fn, items, options);
+    this.#executor.check(fn);
     return new Stream(this.#host(), {
       ordered,
       fn,
@@ -901,8 +907,8 @@ function checkCallbacks(
 function watched<T>(
   promise: Promise<T>,
   options: {
-    callback?: (value: T) => unknown;
-    errorCallback?: (error: unknown) => unknown;
+    callback?: ((value: T) => unknown) | undefined;
+    errorCallback?: ((error: unknown) => unknown) | undefined;
   },
 ): AsyncResult<T> {
   const { callback, errorCallback } = options;

@@ -27,25 +27,25 @@ export interface ProcessOptions<F extends AnyFunction = AnyFunction> {
    *
    * @default {[]}
    */
-  args?: Parameters<F>;
+  args?: Parameters<F> | undefined;
   /**
    * The process's name, which its code finds in `self.name`.
    *
    * @default `Process-N`
    */
-  name?: string;
+  name?: string | undefined;
   /**
    * Whether the process lets the program end, and is ended with it.
    *
    * @default {false}
    */
-  daemon?: boolean;
+  daemon?: boolean | undefined;
   /**
    * What the process may do: on Deno, with `--unstable-worker-options`.
    *
    * @default What this thread may do.
    */
-  permissions?: Deno.PermissionOptions;
+  permissions?: Deno.PermissionOptions | undefined;
   /**
    * The URL of a file that runs the worker's program, to start from instead of
    * text: for pages whose Content Security Policy forbids workers from `blob:`
@@ -53,7 +53,7 @@ export interface ProcessOptions<F extends AnyFunction = AnyFunction> {
    *
    * @default The one that this thread was started from, if any.
    */
-  workerUrl?: string | URL;
+  workerUrl?: string | URL | undefined;
 }
 
 /** Options of {@linkcode Process.join}. */
@@ -63,9 +63,9 @@ export interface ProcessJoinOptions {
    *
    * @default {Infinity}
    */
-  timeout?: number;
+  timeout?: number | undefined;
   /** Cancels this wait; the process goes on. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 /** Exit codes as CPython gives them: minus the number of the signal. */

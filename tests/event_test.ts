@@ -96,7 +96,6 @@ test("Event.wait() takes a timeout past the platform's limit for no timeout", {
   ) {
     const event = new Event();
     let settled = false;
-    // @ts-expect-error: undefined is not in the type, and yet taken
     const waiting = event.wait({ timeout });
     void waiting.then(() => settled = true);
     await delay(10);

@@ -395,6 +395,45 @@ test("ProcessPool refuses what it cannot send to the initializer", {
   );
 });
 
+test(
+  "ProcessPool refuses functions that cannot be sent, at once where it can",
+  {
+    timeout,
+  },
+  async () => {
+    await using pool = new ProcessPool(1);
+    const bound = (() => {}).bind(null);
+    for (
+      const submit of [
+        () => pool.applyAsync(bound),
+        () => pool.mapAsync(bound, []),
+        () => pool.starmapAsync(bound, []),
+        () => pool.imap(bound, []),
+        () => pool.imapUnordered(bound, []),
+      ]
+    ) assertThrows(submit, TypeError, "bound");
+    for (
+      const submit of [
+        () => pool.apply(bound),
+        () => pool.map(bound, []),
+        () => pool.starmap(bound, []),
+      ]
+    ) await assertRejects(submit, TypeError, "bound");
+    assertEquals(await pool.apply(() => 1), 1);
+  },
+);
+
+test("ProcessPool carries blobs and files", { timeout }, async () => {
+  await using pool = new ProcessPool(1);
+  const join = async (blob: Blob, { file }: { file: File }) =>
+    new Blob([await blob.text(), await file.text(), file.name]);
+  const blob = await pool.apply(join, [
+    new Blob(["a"]),
+    { file: new File(["b"], "c") },
+  ]);
+  assertEquals(await blob.text(), "abc");
+});
+
 test("ProcessPool lets no short call wait behind a long one", {
   timeout,
 }, async () => {
