@@ -20,6 +20,7 @@ import { realm } from "./realm.ts";
 import {
   hasItemsOnly,
   isDisguised,
+  isEmptied,
   isRuinedInside,
   isSharedMemory,
   MAX_DEPTH,
@@ -281,9 +282,11 @@ function refusal(value: object): string | undefined {
     case "[object WeakRef]":
       return "a weak reference";
   }
-  return isRuinedInside(value)
-    ? `an object of class ${value.constructor?.name ?? "unknown"}`
-    : undefined;
+  return isRuinedInside(value) ? ofItsClass(value) : undefined;
+}
+
+function ofItsClass(value: object): string {
+  return `an object of class ${value.constructor?.name ?? "unknown"}`;
 }
 
 /**
@@ -324,7 +327,11 @@ function scan(root: unknown, name: string, owner: string): boolean {
         const what = `what is nested more than ${MAX_DEPTH} deep`;
         refuse(what, inside.slice(0, 1));
       }
-      inside.push({ content: contentOf(value), next: 0 });
+      const content = contentOf(value);
+      if (content.keys.length === 0 && isEmptied(value)) {
+        refuse(ofItsClass(value));
+      }
+      inside.push({ content, next: 0 });
     }
   };
   visit(root);

@@ -477,6 +477,25 @@ export function isRuinedInside(value: object): boolean {
 }
 
 /**
+ * Tells whether nothing of an object would be left in a clone: where a platform
+ * has written a class in JavaScript, as Deno and Node have `AbortSignal`, it makes
+ * an empty object of one.
+ *
+ * @param value An object without properties.
+ * @returns Whether it is one of those.
+ */
+export function isEmptied(value: object): boolean {
+  const name = Object.prototype.toString.call(value).slice(8, -1);
+  if (!usesNodeThreads || name === "Object") return false;
+  try {
+    const type = scope[name];
+    return value instanceof type && !(structuredClone(value) instanceof type);
+  } catch {
+    return false; // there is no such class, or the platform refuses the object
+  }
+}
+
+/**
  * How deep a value may be nested that is sent. V8 writes more than it can read
  * again, and a message that cannot be read is lost; how much it can read depends
  * on the stack, of which a browser's worker has the least.
