@@ -97,6 +97,10 @@ function wireOf(thrown: unknown): ThrownWire {
     const value = sendable(it);
     return value && { value };
   };
+  /** The same; what cannot be sent is described, so that its place is kept. */
+  const wireOrText = (it: unknown): ValueWire =>
+    wire(it) ??
+      { error: add(new Error(`A value that cannot be sent: ${text(it)}`)) };
   add(thrown as Error);
   for (const error of errors) {
     const stack = string(error, "stack");
@@ -113,11 +117,11 @@ function wireOf(thrown: unknown): ThrownWire {
       if (property === undefined) continue;
       const { value, enumerable } = property;
       if (key === "errors" && Array.isArray(value)) {
-        const list = value.map(wire).filter((item) => item !== undefined);
+        const list = value.map(wireOrText);
         record.properties.push([key, { list }, enumerable]);
         continue;
       }
-      const sent = wire(value);
+      const sent = key === "cause" ? wireOrText(value) : wire(value);
       if (sent !== undefined) record.properties.push([key, sent, enumerable]);
     }
   }

@@ -426,8 +426,10 @@ test("Errors keep cycles of causes, lists and their classes", {
   assertInstanceOf(back, AggregateError);
   assertInstanceOf(back.cause, RangeError);
   assertStrictEquals(back.cause.cause, back);
-  assertEquals(back.errors.length, 2);
+  assertEquals(back.errors.length, 3);
   assertStrictEquals(back.errors[0], back.cause);
+  assertEquals(back.errors[1], "text");
+  assertInstanceOf(back.errors[2], Error);
   const exception = sent(new DOMException("gone", "AbortError"));
   assertInstanceOf(exception, DOMException);
   assertEquals(exception.name, "AbortError");

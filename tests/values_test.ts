@@ -625,6 +625,14 @@ test("An error arrives with its cause, errors and own properties", {
   assertStrictEquals(all.constructor, AggregateError);
   assertEquals(all.errors[0].message, "first");
   assertEquals(all.errors.slice(1), ["text", 7]);
+  const odd: Any = thrown(
+    new AggregateError([() => {}, 7], "odd", { cause: Symbol("s") }),
+  );
+  assertInstanceOf(odd.errors[0], Error);
+  assertStringIncludes(odd.errors[0].message, "cannot be sent: (");
+  assertEquals(odd.errors[1], 7);
+  assertInstanceOf(odd.cause, Error);
+  assertStringIncludes(odd.cause.message, "cannot be sent: Symbol(s)");
   const error = Object.assign(new Error("a message", { cause: "text" }), {
     code: "E_CODE",
     details: { list: [1, 2] },
