@@ -328,7 +328,8 @@ function scan(root: unknown, name: string, owner: string): boolean {
         refuse(what, inside.slice(0, 1));
       }
       const content = contentOf(value);
-      if (content.keys.length === 0 && isEmptied(value)) {
+      const { keys } = content;
+      if (keys.length === 0 && !isPlainTagged(value) && isEmptied(value)) {
         refuse(ofItsClass(value));
       }
       inside.push({ content, next: 0 });

@@ -481,12 +481,12 @@ export function isRuinedInside(value: object): boolean {
  * has written a class in JavaScript, as Deno and Node have `AbortSignal`, it makes
  * an empty object of one.
  *
- * @param value An object without properties.
+ * @param value An object without properties, and with a tag of its own.
  * @returns Whether it is one of those.
  */
 export function isEmptied(value: object): boolean {
+  if (!usesNodeThreads) return false;
   const name = Object.prototype.toString.call(value).slice(8, -1);
-  if (!usesNodeThreads || name === "Object") return false;
   try {
     const type = scope[name];
     return value instanceof type && !(structuredClone(value) instanceof type);

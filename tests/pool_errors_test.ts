@@ -307,7 +307,7 @@ test("ProcessPool describes what is thrown and cannot be sent", {
   const symbol = await thrown(pool, () => Promise.reject(Symbol("odd")));
   assertInstanceOf(symbol, Error);
   assertStringIncludes(symbol.message, "Symbol(odd)");
-  // What cannot be sent of an error is left out.
+  // What cannot be sent of an error is left out, but for its cause.
   const error = await thrown(pool, () => {
     throw Object.assign(new Error("m", { cause: () => {} }), {
       fn: () => {},
@@ -315,6 +315,7 @@ test("ProcessPool describes what is thrown and cannot be sent", {
     });
   });
   assertEquals([error.message, error.kept, "fn" in error], ["m", 1, false]);
+  assertStringIncludes(error.cause.message, "cannot be sent: (");
   const getter = await thrown(pool, () => {
     throw Object.defineProperty(new Error("m"), "bad", {
       enumerable: true,
