@@ -189,8 +189,8 @@ export class Dispatcher implements Executor {
       return call.settle({ ok: false, error: this.#failure.error });
     }
     if (this.#unfinished++ === 0) hold();
-    this.#renewDue(); // whoever submits it may block this thread until it has run
     this.#queue.push(call);
+    this.#renewDue(); // whoever submits it may block this thread until it has run
     this.#send();
     this.#consumer?.start();
   }

@@ -473,7 +473,9 @@ export class Doorbell {
     let value = poll();
     if (value !== undefined || timeout === 0) return value;
     leaveIfTerminated();
-    if (putOff.size > 0) { for (const callback of putOff) callback(); }
+    if (putOff.size > 0) {
+      for (const callback of putOff) callback();
+    }
     const budget = this.#syncJudge.budget(BRIEF_MS);
     if (budget > 0) {
       value = spin(poll, budget);

@@ -869,6 +869,19 @@ test("ProcessPool starts another worker at once for a call that waits", {
   assertEquals(pool.stats().respawned, 1);
 });
 
+test("ProcessPool fails a call for which no other worker can be made", {
+  timeout,
+}, async () => {
+  const buffer = new ArrayBuffer(8);
+  const initializer = (_: ArrayBuffer) => {};
+  await using pool = new ProcessPool(1, { initializer, initargs: [buffer] });
+  const { stuck, controller } = await stuckCall(pool);
+  structuredClone(buffer, { transfer: [buffer] }); // it cannot be sent again
+  controller.abort();
+  const call = pool.apply(() => 1);
+  assertEquals(await outcomes([stuck, call]), ["AbortError", "DataCloneError"]);
+});
+
 test("ProcessPool counts no worker as replaced that is not", {
   timeout,
 }, async () => {
