@@ -110,6 +110,12 @@ async function run({ kind, ...orders }: Scenario): Promise<void> {
     }, SILENCE_MS);
   };
   const finished = new Promise<void>((resolve) => finish = resolve);
+  stop = (signal) => {
+    if (stopped) return;
+    stopped = true;
+    receive({ error: `the tests were stopped by ${signal}` });
+    finish();
+  };
   const server = await serve((message: Message) => {
     watch();
     receive(message);
@@ -149,6 +155,13 @@ async function end(browser: ChildProcess): Promise<void> {
   await over;
 }
 
+/** Ends the browser that runs, and with it the tests. */
+let stop: (signal: string) => void = () => {};
+let stopped = false;
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  process.on(signal, () => stop(signal));
+}
+
 const wanted = process.argv.slice(2);
 const files = (await readdir(new URL("tests/", root)))
   .filter((name) => name.endsWith("_test.ts")).sort();
@@ -172,7 +185,7 @@ for (const scenario of scenarios) {
     : scenario.files.filter((file) =>
       wanted.some((it) => `${scenario.kind} ${scenario.in} ${file}`.match(it))
     );
-  if (files.length > 0) await run({ ...scenario, files });
+  if (files.length > 0 && !stopped) await run({ ...scenario, files });
 }
 
 const table = await readFile(new URL("ARCHITECTURE.md", root), "utf8")
