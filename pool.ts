@@ -276,12 +276,8 @@ export abstract class Pool {
     args?: Parameters<F>,
     options: ApplyAsyncOptions<Awaited<ReturnType<F>>> = {},
   ): AsyncResult<Awaited<ReturnType<F>>> {
-    const action = "apply function";
-    if (this.#state !== "open") throw closedError();
-    checkCallbacks(options, action);
-    checkFunction(fn, "fn", action);
-    this.#executor.check(fn); // later it could only reject
-    return watched(this.#apply(fn, args, options), options);
+    checkCallbacks(options, "apply function");
+    return watched(this.#apply(fn, args, options, true), options);
   }
 
   /**
@@ -611,10 +607,12 @@ export abstract class Pool {
     fn: AnyFunction,
     args: readonly unknown[] = [],
     options: ApplyOptions,
+    throws = false,
   ): Promise<R> {
     if (this.#state !== "open") throw closedError();
     const action = "apply function";
     checkFunction(fn, "fn", action);
+    if (throws) this.#executor.check(fn); // else it rejects when it is sent
     checkArray(args, "args", action);
     const { transfer, transferResult } = options;
     if (transfer !== undefined) checkArray(transfer, "transfer", action);

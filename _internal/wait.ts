@@ -343,7 +343,7 @@ export function checkMayBlock(action: string): void {
 }
 
 /** What was put off till the event loop has its turn. */
-const putOff = new Set<() => void>();
+const postponed = new Set<() => void>();
 
 /**
  * Calls back in a later turn of the event loop, or before this thread blocks in a
@@ -353,9 +353,9 @@ const putOff = new Set<() => void>();
  */
 export function soon(callback: () => void): void {
   const once = () => {
-    if (putOff.delete(once)) callback();
+    if (postponed.delete(once)) callback();
   };
-  putOff.add(once);
+  postponed.add(once);
   nextTurn(once);
 }
 
@@ -473,8 +473,8 @@ export class Doorbell {
     let value = poll();
     if (value !== undefined || timeout === 0) return value;
     leaveIfTerminated();
-    if (putOff.size > 0) {
-      for (const callback of putOff) callback();
+    if (postponed.size > 0) {
+      for (const callback of postponed) callback();
     }
     const budget = this.#syncJudge.budget(BRIEF_MS);
     if (budget > 0) {
