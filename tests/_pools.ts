@@ -65,6 +65,23 @@ export async function drained<T>(
   return { values };
 }
 
+/** Collects the shared memory that is made, until it is stopped. */
+export function watchSharedMemory(): {
+  made: SharedArrayBuffer[];
+  stop: () => void;
+} {
+  const made: SharedArrayBuffer[] = [];
+  const { SharedArrayBuffer: real } = globalThis;
+  globalThis.SharedArrayBuffer = new Proxy(real, {
+    construct(target, args) {
+      const buffer = new target(...args as [number]);
+      made.push(buffer);
+      return buffer;
+    },
+  });
+  return { made, stop: () => void (globalThis.SharedArrayBuffer = real) };
+}
+
 /** A pool of one worker, and the memory that they share. */
 export function exposedPool(): {
   pool: ProcessPool;
@@ -73,17 +90,7 @@ export function exposedPool(): {
   calls: SharedArrayBuffer;
   answers: SharedArrayBuffer;
 } {
-  const made: SharedArrayBuffer[] = [];
-  // deno-lint-ignore no-explicit-any
-  const scope = globalThis as any;
-  const { SharedArrayBuffer: real } = scope;
-  scope.SharedArrayBuffer = new Proxy(real, {
-    construct(target, args) {
-      const buffer = new target(...args);
-      made.push(buffer);
-      return buffer;
-    },
-  });
+  const { made, stop } = watchSharedMemory();
   try {
     const pool = new ProcessPool(1);
     const { sizes } = travel;
@@ -98,6 +105,6 @@ export function exposedPool(): {
       answers: answers!,
     };
   } finally {
-    scope.SharedArrayBuffer = real;
+    stop();
   }
 }
