@@ -51,6 +51,8 @@ import { announce, later } from "./wait.ts";
 
 /** The pool's end of the way to one worker. */
 export interface Channel {
+  /** Whether the worker has run its initializer. */
+  readonly ready: boolean;
   /** How many calls were sent and not answered. */
   readonly inFlight: number;
   /** How many of them have not begun. */
@@ -86,7 +88,7 @@ export interface Channel {
   abandon(): Call[];
   /** Reads the answers that are there; tells whether there were any. */
   drain(): boolean;
-  /** Resolves when every answer that was sent has been read. */
+  /** Resolves when all that the worker has sent has been read. */
   settled(): Promise<void>;
 }
 
@@ -96,7 +98,7 @@ export interface ChannelEvents {
   onAnswer(call: Call, outcome: Outcome | Promise<Outcome>): void;
   /** A message came with an answer, whose frame need not have rung. */
   onHeard(): void;
-  /** The worker is ready. */
+  /** The worker has said by a message that it is ready. */
   onReady(): void;
   /** The initializer has failed. */
   onBroken(error: unknown): void;
@@ -150,9 +152,8 @@ abstract class Posting {
     port.unref?.();
   }
 
-  protected onReady(): void {
-    this.events.onReady();
-  }
+  /** Where memory is shared, that tells it. */
+  protected onReady(): void {}
 
   protected abstract onPosted(outcome: PostedWire): void;
 
@@ -272,7 +273,7 @@ export interface LaneSizes {
 /** How long a message may be on its way from a worker that has ended. */
 const PATIENCE_MS = 100;
 /** How many turns of the event loop, likewise. */
-const PATIENCE_TURNS = 20;
+const PATIENCE_TURNS = 50;
 
 /** When a worker that may hear no messages is rung for. */
 const DEAF_MS = 1000;
@@ -327,6 +328,10 @@ export class SharedChannel extends Posting implements Channel {
     this.#cells = cells;
     this.#calls = ringOf(calls);
     this.#answers = ringOf(answers);
+  }
+
+  get ready(): boolean {
+    return Atomics.load(this.#cells, LaneCell.Ready) === 1;
   }
 
   get inFlight(): number {
@@ -624,8 +629,8 @@ function mayShare(args: readonly unknown[]): boolean {
 
 /** Messages only, one call at a time. */
 export class PlainChannel extends Posting implements Channel {
+  ready = false;
   #call: Call | undefined;
-  #ready = false;
 
   get inFlight(): number {
     return this.#call === undefined ? 0 : 1;
@@ -645,12 +650,12 @@ export class PlainChannel extends Posting implements Channel {
   readonly pace = Infinity;
 
   get hasRoom(): boolean {
-    return this.#ready && this.#call === undefined;
+    return this.ready && this.#call === undefined;
   }
 
   protected override onReady(): void {
-    this.#ready = true;
-    super.onReady();
+    this.ready = true;
+    this.events.onReady();
   }
 
   send(call: Call): void {
@@ -691,8 +696,10 @@ export class PlainChannel extends Posting implements Channel {
     return false;
   }
 
-  settled(): Promise<void> {
-    return Promise.resolve();
+  async settled(): Promise<void> {
+    for (let turns = PATIENCE_TURNS; turns > 0 && !this.ready; turns--) {
+      await new Promise<void>(nextTurn);
+    }
   }
 
   protected onPosted(outcome: PostedWire): void {

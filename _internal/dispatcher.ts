@@ -38,7 +38,6 @@ import {
   canShareMemory,
   cores,
   hold,
-  nextTurn,
   release,
   stopsBusyThreads,
 } from "./runtime.ts";
@@ -95,7 +94,7 @@ const STUCK_MS = 5;
 /** After so many workers that ended before they answered anything, no more are made. */
 const MAX_USELESS = 16;
 
-/** For so many turns messages of a worker that ended, or is to end, may come. */
+/** So often a worker that is to end may send answers of others before. */
 const PATIENCE = 50;
 
 /** Microtasks between an answer and the spin, for whoever awaited the answer. */
@@ -106,8 +105,6 @@ interface Worker {
   readonly name: string;
   readonly child: Child;
   readonly channel: Channel;
-  /** It has run its initializer. */
-  ready: boolean;
   /** Calls it may still be sent before it is replaced. */
   left: number;
   /**
@@ -375,7 +372,7 @@ export class Dispatcher implements Executor {
       if (worker.left <= 0) continue;
       if (limit-- === 0) break;
       // One that is not ready comes after one that is.
-      const load = worker.channel.inFlight + (worker.ready ? 0 : 0.5);
+      const load = worker.channel.inFlight + (worker.channel.ready ? 0 : 0.5);
       if (load < fewest && worker.channel.hasRoom) {
         best = worker;
         fewest = load;
@@ -400,9 +397,9 @@ export class Dispatcher implements Executor {
       let fullest: Worker | undefined;
       let most = 0;
       for (const worker of this.#workers) {
-        const { inFlight } = worker.channel;
-        if (inFlight === 0 && worker.left > 0 && worker.ready) idle = true;
-        if (inFlight <= most + (worker.ready ? 1 : 0)) continue;
+        const { inFlight, ready } = worker.channel;
+        if (inFlight === 0 && worker.left > 0 && ready) idle = true;
+        if (inFlight <= most + (ready ? 1 : 0)) continue;
         if (left.has(worker)) continue;
         const { waiting } = worker.channel;
         if (waiting > most) {
@@ -468,7 +465,6 @@ export class Dispatcher implements Executor {
     } else this.#settle(call, outcome); // may call the user, who may end it all
     if (!this.#workers.has(worker)) return;
     this.#warm(worker);
-    worker.ready = true; // whatever overtook the message that says so
     worker.useless = -1;
     if (worker.left === 0 && worker.channel.inFlight === 0) {
       this.#end(worker);
@@ -526,10 +522,7 @@ export class Dispatcher implements Executor {
       onAnswer: (call: Call, outcome: Outcome | Promise<Outcome>) =>
         this.#onAnswer(worker, call, outcome),
       onHeard: () => this.#consumer?.rouse(),
-      onReady: () => {
-        worker.ready = true;
-        this.#dispatch();
-      },
+      onReady: () => this.#dispatch(),
       onBroken: (error: unknown) => this.#break(error),
       onSpoilt: (error: unknown) => this.#discard(worker, error),
     };
@@ -549,7 +542,6 @@ export class Dispatcher implements Executor {
       name: workerName,
       child,
       channel,
-      ready: false,
       left: maxTasksPerChild,
       useless,
       claimed: -1,
@@ -599,10 +591,6 @@ export class Dispatcher implements Executor {
   async #onExit(worker: Worker, code: number, cause: unknown): Promise<void> {
     worker.left = -Infinity; // it takes no more
     await worker.channel.settled();
-    // The message that it is ready may come after the news of its end.
-    for (let turns = PATIENCE; turns > 0 && !worker.ready; turns--) {
-      await new Promise<void>(nextTurn);
-    }
     if (!this.#workers.has(worker)) return;
     const exit = (call: Call) =>
       new WorkerExitError(
@@ -611,14 +599,15 @@ export class Dispatcher implements Executor {
         code,
         cause === undefined ? {} : { cause },
       );
+    const { ready } = worker.channel;
     const isIdle = worker.channel.begun() === undefined;
     const useless = isIdle ? worker.useless + 1 : 0;
-    if (isIdle && (!worker.ready || useless > MAX_USELESS)) {
+    if (isIdle && (!ready || useless > MAX_USELESS)) {
       // Another one would fare no better.
       return this.#break(
         new WorkerExitError(
           `Cannot start worker "${worker.name}" as it ended with exit code ` +
-            `${code} before it was ${worker.ready ? "of use" : "ready"}` +
+            `${code} before it was ${ready ? "of use" : "ready"}` +
             (cause instanceof Error ? `: ${cause.message}` : ""),
           code,
           cause === undefined ? {} : { cause },

@@ -91,6 +91,8 @@ export const LaneCell = {
   Posted: 8 * LINE,
   /** [worker] How many answers were posted, likewise. */
   Told: 9 * LINE,
+  /** [worker] `1` once it has run its initializer. */
+  Ready: 10 * LINE,
 } as const;
 
 /**
@@ -100,11 +102,11 @@ export const LaneCell = {
 export const QUICK_US = 50;
 
 /** How many there are. */
-export const LANE_CELLS: number = 10 * LINE;
+export const LANE_CELLS: number = 11 * LINE;
 
 /** The words that all workers of a pool share. */
 export const BellCell = {
-  /** [workers] Goes up with every answer. */
+  /** [workers] Goes up with every answer, and when a worker is ready. */
   Answers: 0,
   /** [pool] `1` before it sleeps until Answers changes, `0` after. */
   PoolAsleep: LINE,
@@ -182,7 +184,7 @@ export interface PostedCall {
 
 /** From a worker to the pool. */
 export type FromServer =
-  /** The initializer is done. */
+  /** The initializer is done; said where there is no fast lane. */
   | { kind: "ready" }
   /** The initializer has failed. */
   | { kind: "broken"; error: ThrownWire }

@@ -238,7 +238,6 @@ export async function runServer(job: ServerJob, port: Port): Promise<void> {
       return runner.post({ kind: "broken", error: toThrownWire(error) });
     }
   }
-  runner.post({ kind: "ready" });
   lane.begin();
 }
 
@@ -247,7 +246,7 @@ interface Lane {
   receive(message: ToServer): void;
   /** A payload came that cannot be read. */
   miss(): void;
-  /** The worker is ready. */
+  /** The worker is ready, and says so. */
   begin(): void;
 }
 
@@ -259,7 +258,9 @@ class SlowLane implements Lane {
     this.#runner = runner;
   }
 
-  begin(): void {}
+  begin(): void {
+    this.#runner.post({ kind: "ready" });
+  }
 
   async receive(message: ToServer): Promise<void> {
     if (message.kind === "define") {
@@ -350,7 +351,11 @@ class FastLane implements Lane {
     });
   }
 
+  /** In shared memory: there no news of this thread's end can overtake it. */
   begin(): void {
+    Atomics.store(this.#cells, LaneCell.Ready, 1);
+    Atomics.add(this.#bell, BellCell.Answers, 1);
+    this.#ring();
     this.#go();
   }
 
