@@ -84,7 +84,10 @@ export interface Channel {
   begun(): Call | undefined;
   /** Takes back the calls that have not begun, but for those whose buffers are gone. */
   takeBack(): Call[];
-  /** Forgets every call in flight, as the worker has ended or is to end. */
+  /**
+   * Forgets every call in flight, as the worker has ended or is to end: there is
+   * nothing to take back from then on.
+   */
   abandon(): Call[];
   /** Reads the answers that are there; tells whether there were any. */
   drain(): boolean;
@@ -515,6 +518,7 @@ export class SharedChannel extends Posting implements Channel {
   }
 
   abandon(): Call[] {
+    this.#onSettled?.();
     return this.#entries.clear().map(({ call }) => call);
   }
 

@@ -649,6 +649,7 @@ export class Dispatcher implements Executor {
 
   /** Ends a worker that runs a call, unless it has gone on to another. */
   #replace(worker: Worker, call: Call, patience = PATIENCE): void {
+    if (!this.#workers.has(worker)) return;
     const { channel } = worker;
     this.#sending = false;
     this.#queue.unshift(this.#takeBack(worker));

@@ -542,3 +542,27 @@ test("An abort stops no worker that has answered", { timeout }, async () => {
   await pool.apply(() => {});
   assertEquals(pool.stats().respawned, 0);
 });
+
+test("A pool may end while an abort waits for answers of its worker", {
+  timeout,
+}, async () => {
+  const pool = new ProcessPool(1);
+  await pool.apply(double, [1]);
+  const cells = sharedCells(2);
+  const controller = new AbortController();
+  const { signal } = controller;
+  const all = outcomes([
+    pool.apply(() => new Map()), // answered by a message
+    pool.apply(beginAndSpin, [cells], { signal }),
+    pool.apply(double, [2]),
+  ]);
+  const end = performance.now() + 10_000;
+  while (Atomics.load(cells, 0) === 0) { // this thread reads no message
+    assert(performance.now() < end, "the call never began");
+  }
+  controller.abort();
+  pool.terminate();
+  release(cells);
+  assertEquals(await all, ["PoolClosedError", "AbortError", "PoolClosedError"]);
+  await pool.join();
+});
