@@ -66,6 +66,17 @@ export function mapAll(
       action,
       (error) => end({ error }, true),
     );
+    // Before the input runs code of its own, which may close the pool.
+    const unregister = read((error) => end({ error }));
+    let source: Reader | undefined;
+    const stopReading = () => {
+      if (!reading) return;
+      reading = false;
+      unregister();
+      if (source === undefined) return;
+      release();
+      source.close(); // if there is more of it
+    };
     const submit = (payload: unknown[]) => {
       const at = results.push([]) - 1;
       const call = new WatchedCall(
@@ -90,25 +101,13 @@ export function mapAll(
       executor.submit(call);
     };
     const finishReading = () => {
-      reading = false;
+      stopReading();
       if (open.size === 0) end();
     };
-
-    let stopReading = () => {};
     const readSlowly = async (input: Reader, size: number) => {
-      const unregister = read((error) => end({ error }));
-      let held = true;
-      const allRead = () => {
-        if (!held) return;
-        held = false;
-        unregister();
-        release();
-      };
+      if (over) return input.close();
+      source = input;
       hold(); // a source that is waited for may hold nothing
-      stopReading = () => {
-        allRead();
-        input.close();
-      };
       try {
         let chunk: unknown[];
         do {
@@ -116,7 +115,6 @@ export function mapAll(
           if (over) return;
           if (chunk.length > 0) submit(chunk);
         } while (chunk.length === size);
-        allRead();
         finishReading();
       } catch (error) {
         end({ error });
