@@ -247,7 +247,7 @@ export class Stream implements AsyncIterableIterator<unknown> {
     const payload = this.#chunk;
     this.#chunk = [];
     const index = this.#submitted++;
-    this.#running.add(index);
+    if (!this.#request.ordered) this.#running.add(index);
     // A worker is given the time of who waits for this chunk, and no other.
     const isNext = this.#request.ordered
       ? index === this.#nextOutcome
