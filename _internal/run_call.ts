@@ -37,38 +37,54 @@ export function runCall(
       return { ok: false, error: explained(error, fn) };
     }
   }
-  return runItems(kind === "starmap", fn, payload, [], 0);
+  return runItems(kind === "starmap", fn, payload);
 }
 
 function runItems(
   spread: boolean,
   fn: AnyFunction,
   items: ArrayLike<unknown>,
-  results: unknown[],
-  from: number,
 ): Outcome | Promise<Outcome> {
-  const fail = (error: unknown): Outcome => ({
-    ok: false,
-    error: explained(error, fn),
-    before: results,
-  });
+  const results: unknown[] = [];
   try {
-    for (let i = from; i < items.length; i++) {
+    for (let i = 0; i < items.length; i++) {
       const value = spread ? fn(...items[i] as unknown[]) : fn(items[i]);
-      if (isThenable(value)) {
-        return afterwards<unknown, Outcome | Promise<Outcome>>(
-          Promise.resolve(value),
-          (value) => {
-            results[results.length] = value; // no method that a task could replace
-            return runItems(spread, fn, items, results, i + 1);
-          },
-          fail,
-        );
-      }
-      results[results.length] = value;
+      if (isThenable(value)) return goOn(spread, fn, items, results, value);
+      results[i] = value; // no method that a task could replace
     }
   } catch (error) {
-    return fail(error);
+    return failed(error, fn, results);
   }
   return { ok: true, value: results };
+}
+
+/**
+ * Goes on from a result that has to be waited for. In a loop, as a promise of the
+ * rest for each item would make a chain as long as the chunk.
+ */
+async function goOn(
+  spread: boolean,
+  fn: AnyFunction,
+  items: ArrayLike<unknown>,
+  results: unknown[],
+  value: unknown,
+): Promise<Outcome> {
+  try {
+    let i = results.length;
+    for (;;) {
+      results[i++] = isThenable(value) ? await value : value;
+      if (i === items.length) return { ok: true, value: results };
+      value = spread ? fn(...items[i] as unknown[]) : fn(items[i]);
+    }
+  } catch (error) {
+    return failed(error, fn, results);
+  }
+}
+
+function failed(
+  error: unknown,
+  fn: AnyFunction,
+  before: unknown[],
+): Outcome {
+  return { ok: false, error: explained(error, fn), before };
 }

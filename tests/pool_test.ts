@@ -328,6 +328,56 @@ for (const Pool of POOLS) {
     assertEquals(pool.processes, 1);
   });
 
+  test(`${name}.map() ends as it should when its input ends the pool`, {
+    timeout,
+  }, async () => {
+    const inputs = (end: () => void) => [
+      (function* () {
+        yield 1;
+        end();
+        yield 2;
+      })(),
+      (function* () {
+        yield Promise.resolve(1);
+        end();
+        yield 2;
+      })(),
+      {
+        async *[Symbol.asyncIterator]() {
+          yield 1;
+          end();
+          yield 2;
+        },
+      },
+      {
+        [Symbol.asyncIterator]() {
+          end();
+          return [1, 2].map((it) => Promise.resolve(it)).values();
+        },
+      } as unknown as AsyncIterable<number>,
+    ];
+    for (let i = 0; i < inputs(() => {}).length; i++) {
+      const closed = new Pool(1);
+      const all = closed.map(double, inputs(() => closed.close())[i]!);
+      assertEquals(await all, [2, 4]);
+      await closed.join();
+
+      const ended = new Pool(1);
+      const none = ended.map(double, inputs(() => ended.terminate())[i]!);
+      assertEquals(await outcomes([none]), ["PoolClosedError"]);
+      await ended.join();
+
+      const pool = new Pool(1);
+      const controller = new AbortController();
+      const { signal } = controller;
+      const input = inputs(() => controller.abort())[i]!;
+      const aborted = pool.map(double, input, { signal });
+      assertEquals(await outcomes([aborted]), ["AbortError"]);
+      pool.close();
+      await pool.join();
+    }
+  });
+
   test(`${name}.close() lets finish what was submitted`, {
     timeout,
   }, async () => {
@@ -487,4 +537,26 @@ test("ProcessPool names its workers", { timeout }, async () => {
   assertEquals(await named.apply(() => self.name), "kitchen-1");
   await using unnamed = new ProcessPool(1);
   assert(/^ProcessPool-\d+-1$/.test(await unnamed.apply(() => self.name)));
+});
+
+test("A chunk of an async function ends soon after its last item", {
+  timeout,
+}, async () => {
+  await using pool = new ThreadPool(1);
+  let microtasks = 0;
+  let over = false;
+  const count = () => {
+    if (over) return;
+    microtasks++;
+    queueMicrotask(count);
+  };
+  const last = 999;
+  const f = async (n: number) => {
+    if (n === last) queueMicrotask(count);
+    return await n;
+  };
+  const items = Array.from({ length: last + 1 }, (_, i) => i);
+  assertEquals(await pool.map(f, items, { chunkSize: items.length }), items);
+  over = true;
+  assert(microtasks > 0 && microtasks < 100, `took ${microtasks} microtasks`);
 });
