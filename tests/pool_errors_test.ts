@@ -459,6 +459,20 @@ test(
   },
 );
 
+test("ProcessPool gives no results before an error that is of none of them", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const memory = (n: number) =>
+    n === 0 ? new WebAssembly.Memory({ initial: 1 }).buffer : n;
+  const options = { chunkSize: 4, transferResult: true };
+  const { values, error } = await drained(
+    pool.imap(memory, [0, 1, 2, 3], options),
+  );
+  assertEquals(values, []);
+  assertInstanceOf(error, Error); // such a buffer can be copied only
+});
+
 test("What an error has of a module that is not loaded is left out", {
   timeout,
 }, async () => {

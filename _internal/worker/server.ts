@@ -167,7 +167,7 @@ class Runner {
       return true;
     } catch (error) {
       const found = blame(error, results, "result", owner);
-      const before = results.slice(0, found.index);
+      const before = results.slice(0, Math.max(0, found.index));
       return this.#fail({ error: found.error, before }, task);
     }
   }
