@@ -11,6 +11,7 @@
 
 import { Barrier, Event, Process } from "../mod.ts";
 import { bareWorker } from "./bare_worker.ts";
+import { barrierCycles, eventTrips, sleepingTrips } from "./trips.ts";
 
 const ROUNDS = 1_000;
 const oneCore = navigator.hardwareConcurrency === 1;
@@ -51,28 +52,6 @@ function spinningTrip(): () => void {
   };
 }
 
-function sleepingTrip(): () => void {
-  const shared = cells();
-  bareWorker((cells) => {
-    for (let turn = 1;; turn++) {
-      // Again, as a late notify of the turn before may end a wait early.
-      while (Atomics.load(cells, 0) !== turn) Atomics.wait(cells, 0, turn - 1);
-      Atomics.store(cells, 1, turn);
-      Atomics.notify(cells, 1);
-    }
-  }, shared).unref();
-  let turn = 0;
-  return () => {
-    for (let i = 0; i < ROUNDS; i++) {
-      Atomics.store(shared, 0, ++turn);
-      Atomics.notify(shared, 0);
-      while (Atomics.load(shared, 1) !== turn) {
-        Atomics.wait(shared, 1, turn - 1);
-      }
-    }
-  };
-}
-
 function asyncTrip(): () => Promise<void> {
   const shared = cells();
   bareWorker(async (cells) => {
@@ -96,26 +75,6 @@ function asyncTrip(): () => Promise<void> {
       }
     }
     clearInterval(keepAlive);
-  };
-}
-
-function eventTripSync(): () => void {
-  const ping = new Event();
-  const pong = new Event();
-  const echo = (ping: Event, pong: Event) => {
-    for (;;) {
-      ping.waitSync();
-      ping.clear();
-      pong.set();
-    }
-  };
-  new Process(echo, { args: [ping, pong], daemon: true }).start();
-  return () => {
-    for (let i = 0; i < ROUNDS; i++) {
-      ping.set();
-      pong.waitSync();
-      pong.clear();
-    }
   };
 }
 
@@ -221,17 +180,6 @@ function asyncCycle(): () => Promise<void> {
   };
 }
 
-function barrierSync(): () => void {
-  const barrier = new Barrier(2);
-  const other = (barrier: Barrier) => {
-    for (;;) barrier.waitSync();
-  };
-  new Process(other, { args: [barrier], daemon: true }).start();
-  return () => {
-    for (let i = 0; i < ROUNDS; i++) barrier.waitSync();
-  };
-}
-
 function barrierAsync(): () => Promise<void> {
   const barrier = new Barrier(2);
   const other = async (barrier: Barrier) => {
@@ -254,8 +202,8 @@ interface Entry {
 const groups: Record<string, Entry[]> = {
   "event round trip, blocking": [
     { name: "bare Atomics, spinning", start: spinningTrip, spins: true },
-    { name: "bare Atomics, sleeping", start: sleepingTrip },
-    { name: "Event.waitSync()", start: eventTripSync },
+    { name: "bare Atomics, sleeping", start: () => sleepingTrips(ROUNDS) },
+    { name: "Event.waitSync()", start: () => eventTrips(ROUNDS) },
   ],
   "event round trip, awaiting": [
     { name: "bare Atomics.waitAsync()", start: asyncTrip },
@@ -264,7 +212,7 @@ const groups: Record<string, Entry[]> = {
   "barrier cycle of two, blocking": [
     { name: "bare Atomics, spinning", start: spinningCycle, spins: true },
     { name: "bare Atomics, sleeping", start: sleepingCycle },
-    { name: "Barrier.waitSync()", start: barrierSync },
+    { name: "Barrier.waitSync()", start: () => barrierCycles(ROUNDS) },
   ],
   "barrier cycle of two, awaiting": [
     { name: "bare Atomics.waitAsync()", start: asyncCycle },

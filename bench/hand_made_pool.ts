@@ -19,8 +19,6 @@ export interface HandMadePool {
   echo(value: unknown, transfer?: ArrayBuffer[]): Promise<unknown>;
   /** Computes a Fibonacci number the slow way. */
   fibonacci(n: number): Promise<number>;
-  /** Works for some milliseconds. */
-  spin(milliseconds: number): Promise<number>;
   /** Sends a request to the device. */
   request(slot: number): Promise<void>;
   /** Ends the workers. */
@@ -40,12 +38,6 @@ function program(
     echo: (value: unknown) => value,
     fibonacci: function fibonacci(n: number): number {
       return n < 2 ? n : fibonacci(n - 1) + fibonacci(n - 2);
-    },
-    spin: (milliseconds: number) => {
-      const end = performance.now() + milliseconds;
-      let rounds = 0;
-      while (performance.now() < end) rounds++;
-      return rounds;
     },
     request,
   };
@@ -107,7 +99,6 @@ export function openHandMadePool(
     square: (n) => call("square", n) as Promise<number>,
     echo: (value, transfer) => call("echo", value, transfer),
     fibonacci: (n) => call("fibonacci", n) as Promise<number>,
-    spin: (milliseconds) => call("spin", milliseconds) as Promise<number>,
     request: (slot) => call("request", slot) as Promise<void>,
     async map(numbers) {
       const size = Math.ceil(numbers.length / (processes * 4));

@@ -9,9 +9,9 @@
  */
 
 import { fileURLToPath } from "node:url";
-import { Barrier, Event, Process, ProcessPool } from "../mod.ts";
-import { bareWorker } from "./bare_worker.ts";
+import { ProcessPool } from "../mod.ts";
 import { openHandMadePool } from "./hand_made_pool.ts";
+import { barrierCycles, eventTrips, sleepingTrips } from "./trips.ts";
 
 const PROCESSES = 2;
 const REPETITIONS = 7;
@@ -87,58 +87,10 @@ async function speedUp(work: () => unknown): Promise<number> {
   return serial / await milliseconds(work);
 }
 
-/** Round trips of two events between this thread and a process. */
-function eventTrips(): () => Promise<number> {
-  const [ping, pong] = [new Event(), new Event()];
-  new Process((ping: Event, pong: Event) => {
-    for (;;) {
-      ping.waitSync();
-      ping.clear();
-      pong.set();
-    }
-  }, { args: [ping, pong], daemon: true }).start();
-  return async () =>
-    await milliseconds(() => {
-      for (let i = 0; i < ROUNDS; i++) {
-        ping.set();
-        pong.waitSync();
-        pong.clear();
-      }
-    }) * 1_000 / ROUNDS;
-}
-
-/** The same with bare `Atomics`, which sleep. */
-function atomicTrips(): () => Promise<number> {
-  const cells = new Int32Array(new SharedArrayBuffer(8));
-  bareWorker((cells) => {
-    for (let turn = 1;; turn++) {
-      while (Atomics.load(cells, 0) !== turn) Atomics.wait(cells, 0, turn - 1);
-      Atomics.store(cells, 1, turn);
-      Atomics.notify(cells, 1);
-    }
-  }, cells).unref();
-  let turn = 0;
-  return async () =>
-    await milliseconds(() => {
-      for (let i = 0; i < ROUNDS; i++) {
-        Atomics.store(cells, 0, ++turn);
-        Atomics.notify(cells, 0);
-        while (Atomics.load(cells, 1) !== turn) {
-          Atomics.wait(cells, 1, turn - 1);
-        }
-      }
-    }) * 1_000 / ROUNDS;
-}
-
-function barrierCycles(): () => Promise<number> {
-  const barrier = new Barrier(2);
-  new Process((barrier: Barrier) => {
-    for (;;) barrier.waitSync();
-  }, { args: [barrier], daemon: true }).start();
-  return async () =>
-    await milliseconds(() => {
-      for (let i = 0; i < ROUNDS; i++) barrier.waitSync();
-    }) * 1_000 / ROUNDS;
+/** Microseconds of one round with another thread. */
+function perRound(go: (rounds: number) => () => void): () => Promise<number> {
+  const run = go(ROUNDS);
+  return async () => await milliseconds(run) * 1_000 / ROUNDS;
 }
 
 async function memory(kind: string): Promise<number> {
@@ -267,15 +219,15 @@ const rows: Row[] = [
     name: "round trip of two events, blocking",
     unit: "µs",
     floor: asleep,
-    ours: eventTrips(),
-    bare: atomicTrips(),
+    ours: perRound(eventTrips),
+    bare: perRound(sleepingTrips),
   },
   {
     key: "barrier",
     name: "cycle of a barrier of two, blocking",
     unit: "µs",
     floor: "",
-    ours: barrierCycles(),
+    ours: perRound(barrierCycles),
   },
 ];
 

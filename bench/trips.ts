@@ -1,0 +1,66 @@
+/**
+ * Two threads that block for each other, which several benches measure. Each
+ * function starts the other side, which runs for as long as the program does,
+ * and returns what goes some rounds with it.
+ *
+ * @module
+ */
+
+import { Barrier, Event, Process } from "../mod.ts";
+import { bareWorker } from "./bare_worker.ts";
+
+/** Round trips of two words of bare `Atomics`, whose threads sleep. */
+export function sleepingTrips(rounds: number): () => void {
+  const shared = new Int32Array(new SharedArrayBuffer(8));
+  bareWorker((cells) => {
+    for (let turn = 1;; turn++) {
+      // Again, as a late notify of the turn before may end a wait early.
+      while (Atomics.load(cells, 0) !== turn) Atomics.wait(cells, 0, turn - 1);
+      Atomics.store(cells, 1, turn);
+      Atomics.notify(cells, 1);
+    }
+  }, shared).unref();
+  let turn = 0;
+  return () => {
+    for (let i = 0; i < rounds; i++) {
+      Atomics.store(shared, 0, ++turn);
+      Atomics.notify(shared, 0);
+      while (Atomics.load(shared, 1) !== turn) {
+        Atomics.wait(shared, 1, turn - 1);
+      }
+    }
+  };
+}
+
+/** Round trips of two events. */
+export function eventTrips(rounds: number): () => void {
+  const ping = new Event();
+  const pong = new Event();
+  const echo = (ping: Event, pong: Event) => {
+    for (;;) {
+      ping.waitSync();
+      ping.clear();
+      pong.set();
+    }
+  };
+  new Process(echo, { args: [ping, pong], daemon: true }).start();
+  return () => {
+    for (let i = 0; i < rounds; i++) {
+      ping.set();
+      pong.waitSync();
+      pong.clear();
+    }
+  };
+}
+
+/** Cycles of a barrier of two. */
+export function barrierCycles(rounds: number): () => void {
+  const barrier = new Barrier(2);
+  const other = (barrier: Barrier) => {
+    for (;;) barrier.waitSync();
+  };
+  new Process(other, { args: [barrier], daemon: true }).start();
+  return () => {
+    for (let i = 0; i < rounds; i++) barrier.waitSync();
+  };
+}
