@@ -40,7 +40,7 @@ export interface AsyncResultWaitOptions {
  */
 export class AsyncResult<T> implements PromiseLike<T> {
   readonly #promise: Promise<T>;
-  readonly #settled = new Latch<boolean>();
+  readonly #settled = new Latch<void>();
   #state: boolean | undefined;
 
   /**
@@ -52,7 +52,7 @@ export class AsyncResult<T> implements PromiseLike<T> {
     this.#promise = promise;
     const settle = (ok: boolean) => {
       this.#state = ok;
-      this.#settled.open(ok);
+      this.#settled.open();
     };
     promise.then(() => settle(true), () => settle(false));
     realm.unsendable.set(this, "an AsyncResult");

@@ -4,7 +4,12 @@
  * @module
  */
 
-import { type Arrival, BarrierState, WORD } from "./_internal/barrier_state.ts";
+import {
+  type Arrival,
+  BarrierState,
+  type Place,
+  WORD,
+} from "./_internal/barrier_state.ts";
 import {
   checkCount,
   checkFunction,
@@ -225,7 +230,7 @@ export class Barrier {
         this.#state.endAction(place, "broken");
         throw error;
       }
-      this.#endAction(arrival);
+      this.#endAction(place);
     }
     return place.index;
   }
@@ -292,7 +297,7 @@ export class Barrier {
         this.#state.endAction(place, "broken");
         throw error;
       }
-      this.#endAction(arrival);
+      this.#endAction(place);
     }
     return place.index;
   }
@@ -349,9 +354,9 @@ export class Barrier {
   }
 
   /** Releases the others after the action, if nobody has ended the cycle. */
-  #endAction(arrival: Arrival & { kind: "acting" | "passed" }): void {
+  #endAction(place: Place): void {
     leaveIfTerminated();
-    if (!this.#state.endAction(arrival.place, "passed")) throw brokenError();
+    if (!this.#state.endAction(place, "passed")) throw brokenError();
     this.#bell.ring();
   }
 

@@ -249,7 +249,7 @@ export abstract class Pool {
   }
 
   /**
-   * As {@linkcode Pool.apply}, with a result that can be asked.
+   * As {@linkcode Pool.apply}, but returns an {@linkcode AsyncResult} at once.
    *
    * @example Usage
    * ```ts
@@ -322,7 +322,7 @@ export abstract class Pool {
   }
 
   /**
-   * As {@linkcode Pool.map}, with a result that can be asked.
+   * As {@linkcode Pool.map}, but returns an {@linkcode AsyncResult} at once.
    *
    * @example Usage
    * ```ts
@@ -388,7 +388,7 @@ export abstract class Pool {
   }
 
   /**
-   * As {@linkcode Pool.starmap}, with a result that can be asked.
+   * As {@linkcode Pool.starmap}, but returns an {@linkcode AsyncResult} at once.
    *
    * @example Usage
    * ```ts

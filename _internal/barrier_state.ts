@@ -59,8 +59,7 @@ export interface Place {
 
 /** What became of an attempt to arrive. */
 export type Arrival =
-  | { kind: "waiting"; place: Place }
-  | { kind: "passed" | "acting"; place: Place }
+  | { kind: "waiting" | "passed" | "acting"; place: Place }
   | { kind: "outside" }
   | { kind: "broken" };
 

@@ -1,30 +1,11 @@
 /**
- * One call on its way through a pool.
+ * One call on its way through a pool. Where it is, is who has it: ARCHITECTURE.md
+ * has the table.
  *
  * @module
  */
 
 import type { AnyFunction } from "./callable.ts";
-
-/**
- * Where a call is. This is the whole life of a call; ARCHITECTURE.md says more.
- *
- * | state | who has it | leaves by |
- * | --- | --- | --- |
- * | Queued | the pool's queue | being sent to a worker, or dropped |
- * | Sent | a worker's channel | the worker's claim, being taken back to the queue, or dropped |
- * | Begun | the worker that claimed it | its answer, the worker's death, or being given up |
- * | Settled | nobody; a channel, if it was given up or withdrawn in flight | never: its promise has its answer |
- *
- * There is no value for Begun: it is told from Sent by a shared word, see
- * claim.ts, which the worker and the channel change in atomic steps, so that a
- * call is claimed or taken back, and never both.
- */
-export const CallState = {
-  Queued: 0,
-  Sent: 1,
-  Settled: 2,
-} as const;
 
 /** How a call uses its function. */
 export type CallKind = "apply" | "map" | "starmap";
@@ -35,7 +16,7 @@ export interface CallRequest {
   readonly kind: CallKind;
   /** The function. */
   readonly fn: AnyFunction;
-  /** Of calls with the same number, but 0, none begins after one that failed. */
+  /** Its group, or 0 for none: once a call of a group has failed, no other of it begins. */
   readonly group?: number;
   /** The arguments of `apply`, the items of `map`, the argument lists of `starmap`. */
   readonly payload: readonly unknown[];
@@ -92,8 +73,8 @@ export class UnsentError {
 
 /** A call. */
 export abstract class Call {
-  /** A value of {@linkcode CallState}; changed by the executor that has the call. */
-  state: number = CallState.Queued;
+  /** Whether it has ended, or nobody waits for it any more; set once. */
+  settled = false;
   readonly request: CallRequest;
 
   /** @param request What is asked. */
@@ -110,8 +91,8 @@ export abstract class Call {
    * @param outcome How it ended.
    */
   settle(outcome: Outcome): void {
-    if (this.state === CallState.Settled) return;
-    this.state = CallState.Settled;
+    if (this.settled) return;
+    this.settled = true;
     this.answer(outcome);
   }
 }

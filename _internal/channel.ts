@@ -10,7 +10,6 @@
 
 import {
   type Call,
-  CallState,
   DROPPED,
   type Outcome,
   takesBuffers,
@@ -23,7 +22,7 @@ import {
   nameOf,
 } from "./callable.ts";
 import * as claims from "./claim.ts";
-import { isCloneError, located, unreadError } from "./codec.ts";
+import { isCloneError, located, unreadableError } from "./codec.ts";
 import { type Definitions, MAX_DEFINITIONS } from "./definitions.ts";
 import { fromThrownWire } from "./error_wire.ts";
 import { readValue, writeValue } from "./frame.ts";
@@ -59,10 +58,8 @@ export interface Channel {
   readonly waiting: number;
   /** Whether another call can be sent now. */
   readonly hasRoom: boolean;
-  /** How many the worker has begun, from time to time again from 0. */
+  /** How many calls the worker has begun, mod 2^16: a change tells that it goes on. */
   readonly claimed: number;
-  /** Whether the worker may expect the next call. */
-  favoured: boolean;
   /** The function of the call that was sent last. */
   readonly lastFunction: AnyFunction | undefined;
   /** How many microseconds a call of it took lately; `Infinity` if that is not known. */
@@ -71,6 +68,8 @@ export interface Channel {
   readonly guarded: boolean;
   /** Starts to use the wire. */
   open(port: Port): void;
+  /** Tells the worker whether it may expect the next call. */
+  favour(isNext: boolean): void;
   /**
    * Sends a call.
    *
@@ -110,7 +109,7 @@ export interface ChannelEvents {
 }
 
 /** An answer that came as a message, perhaps one that cannot be read. */
-type PostedWire = OutcomeWire | "unread";
+type PostedWire = OutcomeWire | "unreadable";
 
 /** What both kinds of channel do with messages. */
 abstract class Posting {
@@ -148,7 +147,7 @@ abstract class Posting {
     };
     // The worker sends nothing else that may be so.
     port.onmessageerror = () => {
-      this.onPosted("unread");
+      this.onPosted("unreadable");
       if (hearsOn) return;
       this.events.onSpoilt(new Error("it sent what cannot be read"));
     };
@@ -221,8 +220,8 @@ abstract class Posting {
     { request: { kind, fn } }: Call,
     wire: PostedWire,
   ): Outcome | Promise<Outcome> {
-    if (wire === "unread") {
-      return { ok: false, error: unreadError("result", nameOf(fn)) };
+    if (wire === "unreadable") {
+      return { ok: false, error: unreadableError("result", nameOf(fn)) };
     }
     const finish = (values: ArrayLike<unknown> | undefined): Outcome => {
       if (wire.ok) {
@@ -353,14 +352,6 @@ export class SharedChannel extends Posting implements Channel {
     return Atomics.load(this.#cells, LaneCell.Guarded) === 1;
   }
 
-  get favoured(): boolean {
-    return this.#cells[LaneCell.Favoured] === 1;
-  }
-
-  set favoured(favoured: boolean) {
-    this.#cells[LaneCell.Favoured] = favoured ? 1 : 0;
-  }
-
   get claimed(): number {
     return claims.claimed(this.#cells, LaneCell.Claim);
   }
@@ -369,6 +360,10 @@ export class SharedChannel extends Posting implements Channel {
     const pace = this.#pace;
     const known = pace !== 0 && pace >>> 16 === this.#lastNumber;
     return known ? pace & 0xffff : Infinity;
+  }
+
+  favour(isNext: boolean): void {
+    this.#cells[LaneCell.Favoured] = isNext ? 1 : 0;
   }
 
   send(call: Call): void {
@@ -501,7 +496,7 @@ export class SharedChannel extends Posting implements Channel {
     for (const entry of entries) {
       const { call } = entry;
       // Nobody waits for one that is settled: what it took is lost anyway.
-      if (!takesBuffers(call) || call.state === CallState.Settled) {
+      if (!takesBuffers(call) || call.settled) {
         calls.push(call);
       } else this.#sendAgain(entry);
     }
@@ -648,7 +643,6 @@ export class PlainChannel extends Posting implements Channel {
   /** What was sent may have begun: nothing is sent before the worker is ready. */
   readonly waiting = 0;
 
-  favoured = false;
   readonly claimed = 0;
   readonly lastFunction = undefined;
   readonly pace = Infinity;
@@ -656,6 +650,8 @@ export class PlainChannel extends Posting implements Channel {
   get hasRoom(): boolean {
     return this.ready && this.#call === undefined;
   }
+
+  favour(): void {} // it does not spin
 
   protected override onReady(): void {
     this.ready = true;

@@ -110,7 +110,7 @@ function cloneError(what: string, path: string, owner: string): DOMException {
  * @param owner Whose it is.
  * @returns A `DataCloneError`.
  */
-export function unreadError(what: string, owner: string): DOMException {
+export function unreadableError(what: string, owner: string): DOMException {
   return new DOMException(
     `Cannot send ${what} of ${owner} as the other thread cannot read it: it is ` +
       `nested too deeply, or of a kind that is not shared with it`,

@@ -6,7 +6,6 @@
 
 import {
   type Call,
-  CallState,
   type Executor,
   type ExecutorStats,
   type Outcome,
@@ -85,7 +84,7 @@ const NEAR_DEADLINE_MS = 20;
 /** How long a watchdog may be late before its worker counts as stuck. */
 const WATCHDOG_GRACE_MS = 1000;
 
-/** After so many answers of others another worker is the hot one. */
+/** After so many answers of others, none of its own between, the hot worker gives way. */
 const HOT = 4;
 
 /** Quick calls that have not begun after this wait behind one that is not. */
@@ -94,7 +93,7 @@ const STUCK_MS = 5;
 /** After so many workers that ended before they answered anything, no more are made. */
 const MAX_USELESS = 16;
 
-/** So often a worker that is to end may send answers of others before. */
+/** How often `#replace` waits for answers to earlier calls before it stops the worker. */
 const PATIENCE = 50;
 
 /** Microtasks between an answer and the spin, for whoever awaited the answer. */
@@ -108,8 +107,8 @@ interface Worker {
   /** Calls it may still be sent before it is replaced. */
   left: number;
   /**
-   * How many ended, one in the place of the other and it in that of the last,
-   * before they answered anything; `-1` if it has answered itself.
+   * How many predecessors in a row ended before they answered anything; `-1` once
+   * it has answered itself.
    */
   useless: number;
   /** What it had claimed when that was last looked at, and since when. */
@@ -139,7 +138,11 @@ export class Dispatcher implements Executor {
   #hot: Worker | undefined;
   /** How many answers of others came since its last one. */
   #rival = 0;
-  /** Whether calls may be sent now. */
+  /**
+   * Whether calls may be sent now: not while a channel sends one, which may run
+   * getters of its arguments, and not while one is emptied. What comes meanwhile
+   * waits in the queue, or in a microtask.
+   */
   #sending = true;
   /** Whether a call may not be taken for quick. */
   #strict = false;
@@ -201,8 +204,8 @@ export class Dispatcher implements Executor {
     if (stop) {
       // One whose answer has not been read yet counts as failed, and once.
       for (const call of given) {
-        if (call.state === CallState.Settled) continue;
-        call.state = CallState.Settled;
+        if (call.settled) continue;
+        call.settled = true;
         this.#failed++;
       }
     }
@@ -213,26 +216,21 @@ export class Dispatcher implements Executor {
 
   /** Drops calls that have not begun, and may stop the others. */
   #forget(given: ReadonlySet<Call>, stop: boolean): void {
-    const drop = (candidates: Call[]): Call[] =>
-      candidates.filter((call) => {
-        if (!given.has(call)) return true;
-        call.state = CallState.Settled;
-        this.#finish();
-        return false;
-      });
-    drop(this.#queue.remove(given));
-    drop(
-      [...this.#reviving].filter((call) =>
-        given.has(call) && this.#reviving.delete(call)
-      ),
-    );
+    const drop = (call: Call) => {
+      call.settled = true;
+      this.#finish();
+    };
+    for (const call of this.#queue.remove(given)) drop(call);
+    for (const call of given) if (this.#reviving.delete(call)) drop(call);
     // What has not begun comes back from every worker before any is stopped, as
     // that sends calls again.
     const stuck: [Worker, Call][] = [];
     for (const worker of this.#workers) {
       const { channel } = worker;
       if (!channel.has(given)) continue;
-      this.#queue.unshift(drop(this.#takeBack(worker)));
+      const back = this.#takeBack(worker);
+      this.#queue.unshift(back.filter((call) => !given.has(call)));
+      for (const call of back) if (given.has(call)) drop(call);
       const begun = channel.begun();
       if (stop && begun && given.has(begun)) stuck.push([worker, begun]);
     }
@@ -240,7 +238,6 @@ export class Dispatcher implements Executor {
       if (worker.channel.begun() === call) this.#stop(worker, call);
     }
     this.#dispatch();
-    this.#endIfClosing();
   }
 
   close(): void {
@@ -252,8 +249,7 @@ export class Dispatcher implements Executor {
     this.#state = "over";
     this.#failure ??= { error };
     this.#rejectAll(error);
-    for (const worker of [...this.#workers]) this.#end(worker);
-    this.#openIfGone();
+    this.#endAll();
   }
 
   async join(): Promise<void> {
@@ -297,7 +293,7 @@ export class Dispatcher implements Executor {
       const worker = this.#choose(this.#queue.at(0)!);
       if (worker === undefined) return;
       const call = this.#queue.shift()!;
-      if (call.state === CallState.Settled) {
+      if (call.settled) {
         this.#finish();
         continue;
       }
@@ -333,7 +329,6 @@ export class Dispatcher implements Executor {
         }
         continue;
       }
-      if (call.state !== CallState.Settled) call.state = CallState.Sent;
     }
   }
 
@@ -438,9 +433,6 @@ export class Dispatcher implements Executor {
   #takeBack(worker: Worker): Call[] {
     const calls = worker.channel.takeBack();
     worker.left += calls.length;
-    for (const call of calls) {
-      if (call.state === CallState.Sent) call.state = CallState.Queued;
-    }
     return calls;
   }
 
@@ -479,10 +471,10 @@ export class Dispatcher implements Executor {
     if (worker === this.#hot) {
       this.#rival = 0;
     } else if (this.#hot === undefined || ++this.#rival === HOT) {
-      if (this.#hot !== undefined) this.#hot.channel.favoured = false;
+      if (this.#hot !== undefined) this.#hot.channel.favour(false);
       this.#hot = worker;
       this.#rival = 0;
-      worker.channel.favoured = true;
+      worker.channel.favour(true);
     }
   }
 
@@ -494,7 +486,7 @@ export class Dispatcher implements Executor {
 
   /** Tells whoever waits for a call how it ended, unless it was given up. */
   #tell(call: Call, outcome: Outcome): void {
-    if (call.state !== CallState.Settled) {
+    if (!call.settled) {
       if (outcome.ok) this.#completed++;
       else if (!outcome.dropped) this.#failed++;
     }
@@ -510,8 +502,14 @@ export class Dispatcher implements Executor {
   #endIfClosing(): void {
     if (this.#unfinished > 0 || this.#state !== "closing") return;
     this.#state = "over";
+    this.#endAll();
+  }
+
+  /** Nothing is sent or made any more. */
+  #endAll(): void {
     for (const worker of [...this.#workers]) this.#end(worker);
-    this.#openIfGone();
+    this.#consumer?.leave();
+    this.#gone.open();
   }
 
   /** @param useless As of {@linkcode Worker.useless}. */
@@ -625,7 +623,6 @@ export class Dispatcher implements Executor {
       this.#settle(call, { ok: false, error: exit(call) });
     }
     this.#dispatch();
-    this.#openIfGone();
   }
 
   /** Stops a worker that runs a call which nobody waits for any more. */
@@ -690,13 +687,6 @@ export class Dispatcher implements Executor {
       const error = stoppedError(call, worker, cause);
       this.#settle(call, { ok: false, error });
     }
-    this.#openIfGone();
-  }
-
-  #openIfGone(): void {
-    if (this.#state !== "over" || this.#workers.size > 0) return;
-    this.#consumer?.leave();
-    this.#gone.open();
   }
 
   /** No worker can be made: every call fails, now and later. */

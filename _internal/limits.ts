@@ -1,5 +1,5 @@
 /**
- * What a caller sets a call: a time and a signal.
+ * The limits of a call: a time and a signal.
  *
  * @module
  */
@@ -23,7 +23,7 @@ export interface Progress {
   total: number | undefined;
 }
 
-/** What a caller sets a call over many items. */
+/** Options of a call over many items, checked. */
 export interface ItemsOptions {
   chunkSize: number | undefined;
   transferResult: boolean | undefined;

@@ -6,7 +6,6 @@
 
 import {
   type Call,
-  CallState,
   DROPPED,
   type Executor,
   type ExecutorStats,
@@ -73,13 +72,14 @@ export class LocalExecutor implements Executor {
 
   giveUp(calls: ReadonlySet<Call>, stop: boolean): void {
     let ended = this.#queue.remove(calls).length;
-    for (const call of calls) {
-      if (!stop) continue;
-      this.#failed++;
-      // What runs cannot be stopped, and keeps its place.
-      if (this.#running.delete(call)) {
-        this.#stuck++;
-        ended++;
+    if (stop) {
+      this.#failed += calls.size;
+      for (const call of calls) {
+        // What runs cannot be stopped, and keeps its place.
+        if (this.#running.delete(call)) {
+          this.#stuck++;
+          ended++;
+        }
       }
     }
     while (ended-- > 0) this.#ended();
@@ -129,7 +129,6 @@ export class LocalExecutor implements Executor {
         continue;
       }
       this.#running.add(call);
-      call.state = CallState.Sent;
       const { kind, fn, payload } = call.request;
       // Later, as in a worker: never before submit() has returned.
       Promise.resolve().then(() =>

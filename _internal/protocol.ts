@@ -82,7 +82,7 @@ export const LaneCell = {
   /**
    * [worker] How long calls of one function took lately, if they were quick: its
    * number in the high half, microseconds in the low half; `0` if they were not,
-   * or that is not known. A hint, of which nothing depends but speed.
+   * or that is not known. A hint, on which only speed depends.
    */
   Pace: 6 * LINE,
   /** [pool] `1` while the worker is the most likely one to get the next call. */
@@ -95,14 +95,14 @@ export const LaneCell = {
   Ready: 10 * LINE,
 } as const;
 
+/** How many words a lane has. */
+export const LANE_CELLS: number = 11 * LINE;
+
 /**
  * What waking a worker takes, in microseconds: calls that are quicker had better
  * wait for one that is awake.
  */
 export const QUICK_US = 50;
-
-/** How many there are. */
-export const LANE_CELLS: number = 11 * LINE;
 
 /** The words that all workers of a pool share. */
 export const BellCell = {
@@ -114,7 +114,7 @@ export const BellCell = {
   Groups: 2 * LINE,
 } as const;
 
-/** How many there are. */
+/** How many words the bell has. */
 export const BELL_CELLS: number = BellCell.Groups + GROUP_CELLS;
 
 /** The word of a call's frame beside its length, and what follows. */

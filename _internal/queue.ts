@@ -4,10 +4,10 @@
  * @module
  */
 
-/** So many places of items that were taken are kept at least. */
+/** No fewer emptied places than this at its head are cut off. */
 const FEW = 1024;
 
-/** A queue whose ends cost nothing, however long it is. */
+/** A queue of which taking at either end costs nothing, however long it is. */
 export class Queue<T> {
   #items: (T | undefined)[] = [];
   #head = 0;

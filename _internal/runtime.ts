@@ -557,8 +557,6 @@ export interface Port {
   onmessageerror: (() => void) | null;
   /** Lets no further message come or go. */
   close(): void;
-  /** Lets the port hold the event loop. */
-  ref?(): void;
   /** Lets the port not hold the event loop. */
   unref?(): void;
 }
@@ -583,9 +581,7 @@ export interface ThreadOptions {
 export interface Thread {
   /** The wire to it. */
   readonly port: Port;
-  /** Lets the thread hold the program, as it does at first. */
-  ref(): void;
-  /** Lets the program end although the thread still runs. */
+  /** Lets the program end although the thread still runs; at first it holds it. */
   unref(): void;
   /** Stops the thread, at once where the runtime can. */
   terminate(): void;
@@ -672,7 +668,6 @@ function asThread(worker: Any, port: Any, options: ThreadOptions): Thread {
   worker.on("exit", (code: number) => options.onExit(code, failure));
   return {
     port,
-    ref: () => worker.ref(),
     unref: () => worker.unref(),
     terminate: () => void worker.terminate(),
   };
@@ -715,7 +710,6 @@ function startBunThread(options: ThreadOptions, port: Any, far: Any): Thread {
   );
   return {
     port,
-    ref: () => worker.ref(),
     unref: () => worker.unref(),
     terminate: () => worker.terminate(),
   };
@@ -796,7 +790,6 @@ function startBrowserThread(
   worker.postMessage({ port: far, lock }, [far]);
   return {
     port,
-    ref() {},
     unref() {},
     terminate: () => end(1),
   };

@@ -93,7 +93,7 @@ function newCall(): Call {
   return new WatchedCall({ kind: "apply", fn, payload: [] }, () => {});
 }
 
-function assertUnread(outcomes: Outcome[]): void {
+function assertUnreadable(outcomes: Outcome[]): void {
   assertEquals(outcomes.length, 1);
   const [outcome] = outcomes;
   assertEquals(outcome!.ok, false);
@@ -115,7 +115,7 @@ test("An answer that cannot be read fails its call, by messages alone", {
   port.onmessage!({ data: { kind: "ready" } });
   channel.send(newCall());
   port.onmessageerror!();
-  assertUnread(events.outcomes);
+  assertUnreadable(events.outcomes);
   assertEquals(channel.inFlight, 0);
 });
 
@@ -137,7 +137,7 @@ test("An answer that cannot be read fails its call, by shared memory", {
   ring.words[1] = AnswerFrame.Posted;
   Atomics.store(cells, LaneCell.Written, HEADER);
   channel.drain();
-  assertUnread(events.outcomes);
+  assertUnreadable(events.outcomes);
   assertEquals(channel.inFlight, 0);
 });
 

@@ -9,7 +9,7 @@ import { type CallKind, DROPPED, type Outcome } from "../call.ts";
 import { type AnyFunction, nameOf, reviveCallable } from "../callable.ts";
 import { timeoutError } from "../check.ts";
 import { claim, unclaimed } from "../claim.ts";
-import { decode, unreadError } from "../codec.ts";
+import { decode, unreadableError } from "../codec.ts";
 import { KnownFunctions } from "../definitions.ts";
 import { toThrownWire } from "../error_wire.ts";
 import { readValue, writeValue } from "../frame.ts";
@@ -38,16 +38,12 @@ import {
   stopsBusyThreads,
   timers,
 } from "../runtime.ts";
-import {
-  announce,
-  Consumer,
-  isTurnOverdue,
-  leaveIfTerminated,
-  onChange,
-} from "../wait.ts";
+import { isTurnOverdue } from "../spin.ts";
+import { announce, Consumer, leaveIfTerminated, onChange } from "../wait.ts";
 import { Pace } from "./pace.ts";
 import { endThread, report } from "./report.ts";
 
+/** Of the wall clock, as deadlines are. */
 const { now } = Date;
 
 /** What is asked, and how to answer. */
@@ -143,8 +139,8 @@ class Runner {
   }
 
   /** Its arguments cannot be read. */
-  unread(task: Task): Outcome {
-    return failed(unreadError("args", this.#name(task)));
+  unreadable(task: Task): Outcome {
+    return failed(unreadableError("args", this.#name(task)));
   }
 
   /** Answers by a message; tells whether by a result. */
@@ -273,7 +269,7 @@ class SlowLane implements Lane {
   }
 
   miss(): void {
-    const error = toThrownWire(unreadError("args", "a function"));
+    const error = toThrownWire(unreadableError("args", "a function"));
     this.#runner.post({
       kind: "answer",
       outcome: { ok: false, error, before: undefined, late: false },
@@ -297,7 +293,7 @@ function turns(count: number, callback: () => void): void {
 }
 
 /** A payload that was posted, or what came in its place. */
-type Payload = PayloadWire | "unread" | "withdrawn";
+type Payload = PayloadWire | "unreadable" | "withdrawn";
 
 /** Messages that a call needs before it can begin. */
 interface Need {
@@ -318,12 +314,15 @@ class FastLane implements Lane {
   #read = 0;
   #at = 0;
   /** Where the last answer that was read ends, when that was last looked at. */
-  #unread = 0;
+  #lastRead = 0;
   /** By number; no map, whose methods a task could replace. */
   readonly #payloads: Record<number, Payload> = Object.create(null);
   /** How many came, mod 2^32. */
   #received = 0;
-  /** Something has to happen before the next call can be claimed. */
+  /**
+   * Something has to happen before the next call can be claimed. Who sets it owes
+   * a {@linkcode FastLane.#go}, which alone lets calls be claimed again.
+   */
   #held = true;
   readonly #pace: Pace;
   /** What the call that was claimed needs. */
@@ -368,7 +367,7 @@ class FastLane implements Lane {
   }
 
   miss(): void {
-    this.#hear("unread");
+    this.#hear("unreadable");
   }
 
   /** Takes the next payload, whose frame came before it and need not have rung. */
@@ -444,11 +443,11 @@ class FastLane implements Lane {
             }
           }
           if (payload === "withdrawn") return this.#drop();
-          if (payload !== "unread") {
+          if (payload !== "unreadable") {
             task.wire = payload;
             return this.#run(task);
           }
-          this.#answer(task, this.#runner.unread(task));
+          this.#answer(task, this.#runner.unreadable(task));
           if (hearsOn) return;
           this.#held = true;
           nextTurn(() => endThread(1));
@@ -583,7 +582,7 @@ class FastLane implements Lane {
 
   /** Where the next answer begins, or -1 if there is no room for it. */
   #room(): number {
-    const read = this.#unread = Atomics.load(this.#cells, LaneCell.Read);
+    const read = this.#lastRead = Atomics.load(this.#cells, LaneCell.Read);
     return roomAt(this.#answers, this.#at, read === this.#at ? -1 : read);
   }
 
@@ -608,7 +607,7 @@ class FastLane implements Lane {
     const cells = this.#cells;
     this.#held = true;
     Atomics.store(cells, LaneCell.WorkerBlocked, 1);
-    onChange(cells, LaneCell.Read, this.#unread, () => {
+    onChange(cells, LaneCell.Read, this.#lastRead, () => {
       Atomics.store(cells, LaneCell.WorkerBlocked, 0);
       this.#held = false;
       then();

@@ -63,9 +63,9 @@ const BOUNDS: Edit[] = [
     replace: "1",
   },
   {
-    file: "_internal/wait.ts",
-    find: "get overdue(): boolean {",
-    replace: "get overdue(): boolean {\n    return false;",
+    file: "_internal/spin.ts",
+    find: "isOverdue(): boolean {",
+    replace: "isOverdue(): boolean {\n    return false;",
   },
   {
     file: "_internal/runtime.ts",
