@@ -75,6 +75,8 @@ export class UnsentError {
 export abstract class Call {
   /** Whether it has ended, or nobody waits for it any more; set once. */
   settled = false;
+  /** How many were submitted before it; set by an executor that deals calls out. */
+  number = 0;
   readonly request: CallRequest;
 
   /** @param request What is asked. */

@@ -84,8 +84,8 @@ export interface Channel {
   /** Takes back the calls that have not begun, but for those whose buffers are gone. */
   takeBack(): Call[];
   /**
-   * Forgets every call in flight, as the worker has ended or is to end: there is
-   * nothing to take back from then on.
+   * Forgets every call in flight, as the worker has ended or is to end, and lets
+   * no other begin.
    */
   abandon(): Call[];
   /** Reads the answers that are there; tells whether there were any. */
@@ -514,6 +514,7 @@ export class SharedChannel extends Posting implements Channel {
 
   abandon(): Call[] {
     this.#onSettled?.();
+    claims.takeBack(this.#cells, LaneCell.Claim);
     return this.#entries.clear().map(({ call }) => call);
   }
 

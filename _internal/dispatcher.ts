@@ -87,8 +87,11 @@ const WATCHDOG_GRACE_MS = 1000;
 /** After so many answers of others, none of its own between, the hot worker gives way. */
 const HOT = 4;
 
-/** Quick calls that have not begun after this wait behind one that is not. */
+/** A worker that has begun nothing for so long keeps nobody waiting behind its call. */
 const STUCK_MS = 5;
+
+/** How often answers are read between two looks for such workers. */
+const READS_PER_LOOK = 1024;
 
 /** After so many workers that ended before they answered anything, no more are made. */
 const MAX_USELESS = 16;
@@ -114,6 +117,8 @@ interface Worker {
   /** What it had claimed when that was last looked at, and since when. */
   claimed: number;
   since: number;
+  /** It is at a call that takes long, and is sent no other until it has answered. */
+  stuck: boolean;
 }
 
 /** The executor of a process pool. */
@@ -130,8 +135,11 @@ export class Dispatcher implements Executor {
   readonly #reviving = new Set<Call>();
   /** Calls without an answer. */
   #unfinished = 0;
-  /** Number of the next worker. */
+  /** Number of the next worker, and of the next call. */
   #number = 1;
+  #calls = 0;
+  /** How often answers were read. */
+  #reads = 0;
   /** Number of the last group. */
   #group = 0;
   /** The worker that answers most of the time: the most likely to be awake. */
@@ -189,6 +197,7 @@ export class Dispatcher implements Executor {
       return call.settle({ ok: false, error: this.#failure.error });
     }
     if (this.#unfinished++ === 0) hold();
+    call.number = this.#calls++;
     this.#queue.push(call);
     this.#renewDue(); // whoever submits it may block this thread until it has run
     this.#send();
@@ -229,7 +238,7 @@ export class Dispatcher implements Executor {
       const { channel } = worker;
       if (!channel.has(given)) continue;
       const back = this.#takeBack(worker);
-      this.#queue.unshift(back.filter((call) => !given.has(call)));
+      this.#requeue(back.filter((call) => !given.has(call)));
       for (const call of back) if (given.has(call)) drop(call);
       const begun = channel.begun();
       if (stop && begun && given.has(begun)) stuck.push([worker, begun]);
@@ -346,7 +355,7 @@ export class Dispatcher implements Executor {
   #choose(call: Call): Worker | undefined {
     const hot = this.#hot;
     let limit = Infinity;
-    if (hot !== undefined && hot.left > 0) {
+    if (hot !== undefined && hot.left > 0 && !hot.stuck) {
       const { channel } = hot;
       if (channel.inFlight === 0) return hot;
       const pace = channel.lastFunction === call.request.fn && !this.#strict
@@ -364,7 +373,7 @@ export class Dispatcher implements Executor {
     let best: Worker | undefined;
     let fewest = Infinity;
     for (const worker of this.#workers) {
-      if (worker.left <= 0) continue;
+      if (worker.left <= 0 || worker.stuck) continue;
       if (limit-- === 0) break;
       // One that is not ready comes after one that is.
       const load = worker.channel.inFlight + (worker.channel.ready ? 0 : 0.5);
@@ -386,7 +395,7 @@ export class Dispatcher implements Executor {
   #balance(): boolean {
     if (!this.#sending) return false;
     const left = new Set<Worker>();
-    let again = false;
+    let again = this.#freeStuck();
     for (;;) {
       let idle = false;
       let fullest: Worker | undefined;
@@ -411,7 +420,7 @@ export class Dispatcher implements Executor {
         left.add(fullest);
         continue;
       }
-      this.#queue.unshift(calls);
+      this.#requeue(calls);
       this.#strict = !hotIsIdle;
       this.#send();
       this.#strict = false;
@@ -419,15 +428,35 @@ export class Dispatcher implements Executor {
   }
 
   /** Whether what waits there is likely to begin at once. */
-  #isQuick(worker: Worker, waiting: number): boolean {
-    const { claimed, pace } = worker.channel;
-    if (pace > CALL_US && (waiting + 1) * pace >= QUICK_US) return false;
+  #isQuick({ channel: { pace } }: Worker, waiting: number): boolean {
+    return pace <= CALL_US || (waiting + 1) * pace < QUICK_US;
+  }
+
+  /**
+   * Takes back what waits behind a call that takes long: others might pass it for
+   * as long as no worker is idle.
+   *
+   * @returns Whether to look again soon, as calls wait behind others.
+   */
+  #freeStuck(): boolean {
+    let again = false;
+    let freed = false;
     const time = performance.now();
-    if (claimed !== worker.claimed) {
-      worker.claimed = claimed;
-      worker.since = time;
+    for (const worker of this.#workers) {
+      const { waiting, claimed, inFlight } = worker.channel;
+      if (waiting === 0) continue;
+      if (claimed !== worker.claimed || inFlight === waiting) {
+        worker.claimed = claimed;
+        worker.since = time;
+      }
+      if (time - worker.since < STUCK_MS) again = true;
+      else {
+        worker.stuck = freed = true;
+        this.#requeue(this.#takeBack(worker));
+      }
     }
-    return time - worker.since < STUCK_MS;
+    if (freed) this.#send();
+    return again;
   }
 
   #takeBack(worker: Worker): Call[] {
@@ -436,7 +465,22 @@ export class Dispatcher implements Executor {
     return calls;
   }
 
+  /** Puts calls back where they came from: first come, first served. */
+  #requeue(calls: Call[]): void {
+    const queue = this.#queue;
+    const last = calls.at(-1);
+    if (last === undefined) return;
+    const first = calls.length;
+    // What came back before may be older.
+    while ((queue.at(0)?.number ?? Infinity) < last.number) {
+      calls.push(queue.shift()!);
+    }
+    if (calls.length > first) calls.sort((a, b) => a.number - b.number);
+    queue.unshift(calls);
+  }
+
   #drain(): boolean {
+    if (++this.#reads % READS_PER_LOOK === 0) this.#freeStuck();
     let any = false;
     for (const { channel } of this.#workers) {
       if (channel.inFlight > 0 && channel.drain()) any = true;
@@ -457,6 +501,7 @@ export class Dispatcher implements Executor {
     } else this.#settle(call, outcome); // may call the user, who may end it all
     if (!this.#workers.has(worker)) return;
     this.#warm(worker);
+    worker.stuck = false;
     worker.useless = -1;
     if (worker.left === 0 && worker.channel.inFlight === 0) {
       this.#end(worker);
@@ -544,6 +589,7 @@ export class Dispatcher implements Executor {
       useless,
       claimed: -1,
       since: 0,
+      stuck: false,
     };
     child.unref();
     channel.open(child.port);
@@ -614,10 +660,9 @@ export class Dispatcher implements Executor {
     }
     this.#workers.delete(worker);
     if (this.#hot === worker) this.#hot = undefined;
-    const calls = this.#takeBack(worker);
+    this.#requeue(this.#takeBack(worker));
     // What is left had begun, or its buffers went down with the worker.
     const lost = worker.channel.abandon();
-    this.#queue.unshift(calls);
     this.#respawn(useless);
     for (const call of lost) {
       this.#settle(call, { ok: false, error: exit(call) });
@@ -649,7 +694,7 @@ export class Dispatcher implements Executor {
     if (!this.#workers.has(worker)) return;
     const { channel } = worker;
     this.#sending = false;
-    this.#queue.unshift(this.#takeBack(worker));
+    this.#requeue(this.#takeBack(worker));
     // It can claim no more, so after what it has answered was read, only what
     // it runs is left.
     channel.drain();
@@ -671,7 +716,7 @@ export class Dispatcher implements Executor {
   /** Ends a worker in which a task has broken something. */
   #discard(worker: Worker, cause: unknown): void {
     if (!this.#workers.has(worker)) return;
-    this.#queue.unshift(this.#takeBack(worker));
+    this.#requeue(this.#takeBack(worker));
     this.#end(worker, cause);
     this.#respawn();
     this.#dispatch();

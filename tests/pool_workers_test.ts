@@ -464,6 +464,29 @@ test("ProcessPool lets no short call wait behind a long one", {
   }
 });
 
+test("ProcessPool lets no call starve while no worker is idle", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(2);
+  const gate = new Event();
+  const long = pool.apply((gate: Event) => gate.wait(), [gate]);
+  const short = () => new Promise<void>((resolve) => setTimeout(resolve, 2));
+  let done = 0;
+  let most = 0;
+  await Promise.all(
+    Array.from({ length: 8 }, async () => {
+      for (let i = 0; i < 100; i++) {
+        const before = done;
+        await pool.apply(short);
+        most = Math.max(most, done++ - before);
+      }
+    }),
+  );
+  gate.set();
+  assert(await long);
+  assert(most < 100, `${most} calls came before one that was older`);
+});
+
 test("ProcessPool lets a worker's own timers and messages have their turn", {
   timeout,
 }, async () => {
