@@ -4,7 +4,7 @@
  * @module
  */
 
-import { checkTimeout, timeoutError } from "./_internal/check.ts";
+import { timeoutError, timeoutOf } from "./_internal/check.ts";
 import { Latch } from "./_internal/latch.ts";
 import { realm } from "./_internal/realm.ts";
 
@@ -127,7 +127,7 @@ export class AsyncResult<T> implements PromiseLike<T> {
    * @throws {TypeError} If an option is not of its type.
    */
   async wait(options: AsyncResultWaitOptions = {}): Promise<boolean> {
-    const timeout = checkTimeout(options.timeout, "wait for result");
+    const timeout = timeoutOf(options, "wait for result");
     return await this.#settled.wait({ timeout }) !== undefined;
   }
 

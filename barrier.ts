@@ -10,12 +10,15 @@ import {
   type Place,
   WORD,
 } from "./_internal/barrier_state.ts";
+import { brand } from "./_internal/brand.ts";
 import {
   checkCount,
   checkFunction,
+  checkOptions,
   checkSignal,
   checkTimeout,
   timeoutError,
+  timeoutOf,
 } from "./_internal/check.ts";
 import { adopt, register, shareable } from "./_internal/shared.ts";
 import { describe, reviveSync } from "./_internal/callable.ts";
@@ -122,6 +125,7 @@ export class Barrier {
       this.#state = new BarrierState(wire.parties, wire.cells);
     } else {
       const making = "create barrier";
+      checkOptions(options, making, "{ timeout: 1000 }");
       this.#parties = checkCount(parties, "parties", making);
       this.#timeout = checkTimeout(options.timeout, making);
       if (options.action !== undefined) {
@@ -177,8 +181,8 @@ export class Barrier {
    * @throws What the action threw, if this party ran it.
    */
   async wait(options: BarrierWaitOptions = {}): Promise<number> {
-    const signal = checkSignal(options.signal, ACTION);
     const timeout = this.#checkTimeout(options);
+    const signal = checkSignal(options.signal, ACTION);
     const deadline = performance.now() + timeout;
     const left = () => Math.max(0, deadline - performance.now());
     signal?.throwIfAborted();
@@ -364,12 +368,12 @@ export class Barrier {
     this.#state.acting ? undefined : true;
 
   #checkTimeout(options: { timeout?: number | undefined }): number {
-    return options.timeout === undefined
-      ? this.#timeout
-      : checkTimeout(options.timeout, ACTION);
+    const timeout = timeoutOf(options, ACTION);
+    return options.timeout === undefined ? this.#timeout : timeout;
   }
 }
 
+brand(Barrier, "Barrier");
 register("barrier", () => new Barrier(1));
 
 function brokenError(): BrokenBarrierError {

@@ -4,8 +4,9 @@
  * @module
  */
 
-import { checkSignal, checkTimeout } from "./_internal/check.ts";
-import { sharedCells } from "./_internal/runtime.ts";
+import { brand } from "./_internal/brand.ts";
+import { checkSignal, timeoutOf } from "./_internal/check.ts";
+import { nextTurn, sharedCells } from "./_internal/runtime.ts";
 import { adopt, register, shareable } from "./_internal/shared.ts";
 import {
   checkMayBlock,
@@ -183,11 +184,13 @@ export class Event {
    * @throws The signal's reason, if `options.signal` aborts first.
    */
   async wait(options: EventWaitOptions = {}): Promise<boolean> {
-    const timeout = checkTimeout(options.timeout, "wait for event");
+    const timeout = timeoutOf(options, "wait for event");
     const signal = checkSignal(options.signal, "wait for event");
     signal?.throwIfAborted();
     leaveIfTerminated();
     const done = await this.#bell.wait(this.#pulse(), { timeout, signal });
+    // Who polls in a loop lets the rest of the thread go on, which may set it.
+    if (done === undefined && timeout === 0) await new Promise<void>(nextTurn);
     // A pulse that came before the signal is not lost.
     if (done === undefined) signal?.throwIfAborted();
     return done ?? false;
@@ -211,7 +214,7 @@ export class Event {
    * @throws {TypeError} If this thread may not block, as a browser's main thread.
    */
   waitSync(options: EventWaitSyncOptions = {}): boolean {
-    const timeout = checkTimeout(options.timeout, "wait for event");
+    const timeout = timeoutOf(options, "wait for event");
     leaveIfTerminated();
     checkMayBlock("wait for event");
     return this.#bell.waitSync(this.#pulse(), timeout) ?? false;
@@ -228,4 +231,5 @@ export class Event {
   }
 }
 
+brand(Event, "Event");
 register("event", () => new Event());

@@ -17,9 +17,11 @@ import {
   checkCount,
   checkFunction,
   checkName,
+  checkOptions,
   checkPermissions,
   checkSignal,
   checkTimeout,
+  checkTransfer,
   checkWorkerUrl,
   shown,
   timeoutError,
@@ -69,7 +71,8 @@ export interface ApplyOptions extends CallLimits {
    */
   transfer?: Transferable[] | undefined;
   /**
-   * Whether buffers in the result come back instead of being copied.
+   * Whether buffers in the result come back instead of being copied, where they
+   * may: those of WebAssembly, or of Node's small `Buffer`s, may not.
    *
    * @default {false}
    */
@@ -97,7 +100,8 @@ export interface MapOptions extends CallLimits {
    */
   chunkSize?: number | undefined;
   /**
-   * Whether buffers in the results come back instead of being copied.
+   * Whether buffers in the results come back instead of being copied, as in
+   * {@linkcode ApplyOptions}.
    *
    * @default {false}
    */
@@ -423,7 +427,8 @@ export abstract class Pool {
    *
    * It begins to read at the first `next()`, and never reads more than four
    * chunks a process ahead of the consumer. Leaving the loop stops the reading,
-   * closes the source without waiting for it, and drops what has not begun.
+   * closes the source without waiting for it, and drops what has not begun. What
+   * the source throws then is an uncaught error, unless an error ended the loop.
    *
    * An iteration that has begun goes on after `close()`; the first `next()` of one
    * that has not rejects with a {@linkcode PoolClosedError} then.
@@ -614,8 +619,9 @@ export abstract class Pool {
     checkFunction(fn, "fn", action);
     if (throws) this.#executor.check(fn); // else it rejects when it is sent
     checkArray(args, "args", action);
+    checkOptions(options, action, "{ timeout: 1000 }");
     const { transfer, transferResult } = options;
-    if (transfer !== undefined) checkArray(transfer, "transfer", action);
+    if (transfer !== undefined) checkTransfer(transfer, action);
     const limits = checkLimits(options, action);
     const request: CallRequest = {
       kind: "apply",
@@ -755,6 +761,7 @@ export class ProcessPool extends Pool {
   ) {
     const action = "create process pool";
     checkCount(processes, "processes", action);
+    checkOptions(options, action, "{ initializer: setUp }");
     const { maxTasksPerChild, permissions, name } = options;
     if (maxTasksPerChild !== undefined) {
       checkCount(maxTasksPerChild, "maxTasksPerChild", action);
@@ -820,6 +827,7 @@ export class ThreadPool extends Pool {
   ) {
     const action = "create thread pool";
     checkCount(processes, "processes", action);
+    checkOptions(options, action, "{ initializer: setUp }");
     const initializer = checkInitializer(options, action);
     super(processes, new LocalExecutor(processes, initializer));
   }
@@ -882,6 +890,7 @@ function checkMapOptions(
       `Cannot ${action} as iterable must be iterable: received ${shown(items)}`,
     );
   }
+  checkOptions(options, action, "{ chunkSize: 100 }");
   const { chunkSize, transferResult, onProgress } = options;
   if (chunkSize !== undefined) checkCount(chunkSize, "chunkSize", action);
   if (onProgress !== undefined) {
@@ -895,6 +904,7 @@ function checkCallbacks(
   options: { callback?: unknown; errorCallback?: unknown },
   action: string,
 ): void {
+  checkOptions(options, action, "{ callback: console.log }");
   for (const name of ["callback", "errorCallback"] as const) {
     if (options[name] !== undefined) {
       checkFunction(options[name], name, action);

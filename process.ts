@@ -9,10 +9,11 @@ import {
   checkArray,
   checkFunction,
   checkName,
+  checkOptions,
   checkPermissions,
   checkSignal,
-  checkTimeout,
   checkWorkerUrl,
+  timeoutOf,
 } from "./_internal/check.ts";
 import { Child } from "./_internal/child.ts";
 import { encode, located } from "./_internal/codec.ts";
@@ -115,6 +116,7 @@ export class Process<F extends AnyFunction = AnyFunction> {
   readonly #permissions: Deno.PermissionOptions | undefined;
   readonly #workerUrl: string | undefined;
   readonly #ended = new Latch<number>();
+  #started = false;
   #child: Child | undefined;
   #exitCode: number | null = null;
 
@@ -131,6 +133,7 @@ export class Process<F extends AnyFunction = AnyFunction> {
     const action = "create process";
     checkFunction(target, "target", action);
     describe(target);
+    checkOptions(options, action, "{ args: [1, 2] }");
     const { args = [], name, daemon = false, permissions } = options;
     checkArray(args, "args", action);
     checkName(name, action);
@@ -182,15 +185,16 @@ export class Process<F extends AnyFunction = AnyFunction> {
    * @throws {TypeError} If the action of a barrier in the arguments cannot be sent.
    */
   start(): void {
-    if (this.#child !== undefined) {
+    if (this.#started) {
       throw new Error(
         `Cannot start process "${this.#name}" as it was started before: ` +
           `create another one`,
       );
     }
     const owner = nameOf(this.#target);
-    const args = encode(this.#args, "args", owner);
+    this.#started = true; // before getters of the arguments run
     try {
+      const args = encode(this.#args, "args", owner);
       this.#child = new Child({
         name: this.#name,
         job: { kind: "process", target: describe(this.#target), args },
@@ -203,6 +207,7 @@ export class Process<F extends AnyFunction = AnyFunction> {
         },
       });
     } catch (error) {
+      this.#started = false;
       throw located(error, this.#args, "args", owner);
     }
     if (this.#daemon) this.#child.unref();
@@ -232,7 +237,7 @@ export class Process<F extends AnyFunction = AnyFunction> {
    * @throws The signal's reason, if `options.signal` aborts first.
    */
   async join(options: ProcessJoinOptions = {}): Promise<number | null> {
-    const timeout = checkTimeout(options.timeout, "join process");
+    const timeout = timeoutOf(options, "join process");
     this.#checkStarted("join");
     const signal = checkSignal(options.signal, "join process");
     return (await this.#ended.wait({ timeout, signal }))?.value ?? null;

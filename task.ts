@@ -115,6 +115,7 @@ export function task<F extends AnyFunction>(
   }
   tasks.set(name, target);
   realm.marks.set(target, { module: url, name });
+  realm.marked++;
   return target;
 }
 

@@ -22,7 +22,12 @@ import {
   nameOf,
 } from "./callable.ts";
 import * as claims from "./claim.ts";
-import { isCloneError, located, unreadableError } from "./codec.ts";
+import {
+  isCloneError,
+  located,
+  unreadableError,
+  unsendableError,
+} from "./codec.ts";
 import { type Definitions, MAX_DEFINITIONS } from "./definitions.ts";
 import { fromThrownWire } from "./error_wire.ts";
 import { readValue, writeValue } from "./frame.ts";
@@ -38,6 +43,7 @@ import {
   type ToServer,
 } from "./protocol.ts";
 import { Queue } from "./queue.ts";
+import { realm } from "./realm.ts";
 import { follow, HEADER, lead, type Ring, ringOf, roomAt } from "./ring.ts";
 import {
   hearsOn,
@@ -117,7 +123,9 @@ abstract class Posting {
   protected port: Port | undefined;
   readonly #definitions: Definitions | undefined;
   /** The numbers of functions that the worker knows. */
-  readonly #numbers = new WeakMap<AnyFunction, number>();
+  #numbers = new WeakMap<AnyFunction, number>();
+  /** How many functions were marked when these were given. */
+  #marked = realm.marked;
   /** Those of which it was told by a message, by what was sent. */
   readonly #told = new Map<string, number>();
 
@@ -165,6 +173,10 @@ abstract class Posting {
 
   /** The number of a function, which the worker is told before it is used. */
   protected define(fn: AnyFunction): number {
+    if (this.#marked !== realm.marked) {
+      this.#marked = realm.marked;
+      this.#numbers = new WeakMap(); // some may be other functions now
+    }
     const known = this.#numbers.get(fn);
     if (known !== undefined) return known;
     const wire = describe(fn);
@@ -196,10 +208,16 @@ abstract class Posting {
   ): void {
     const { fn, kind, payload, transfer = [] } = call.request;
     const owner = nameOf(fn);
+    let packed = false;
     try {
       const parcel = pack(payload, "args", owner);
+      packed = true;
       this.post(message(parcel), [...transfer, ...parcel.transfer]);
     } catch (error) {
+      if (packed && transfer.length > 0 && error instanceof TypeError) {
+        // So some platforms say that an item may not be transferred.
+        throw unsendableError("args", owner, error.message);
+      }
       if (!isCloneError(error)) throw error;
       if (transfer.length > 0) throw located(error, undefined, "args", owner);
       if (kind === "apply") {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { canBoundThreads, resolveUrl } from "./runtime.ts";
+import { canBoundThreads, isSharedMemory, resolveUrl } from "./runtime.ts";
 
 /** The longest time that the platform's timers know; past it they fire at once. */
 const TIMER_LIMIT = 2 ** 31 - 1;
@@ -22,6 +22,28 @@ export function shown(value: unknown): string {
   } catch {
     return Object.prototype.toString.call(value);
   }
+}
+
+/**
+ * Checks options: who comes from Python may pass the first of them by itself.
+ *
+ * @param options What the caller passed.
+ * @param action What the caller wants.
+ * @param example Options as they should be.
+ * @throws {TypeError} If they are no object, or an array.
+ */
+export function checkOptions(
+  options: unknown,
+  action: string,
+  example: string,
+): void {
+  if (
+    typeof options === "object" && options !== null && !Array.isArray(options)
+  ) return;
+  throw new TypeError(
+    `Cannot ${action} as options must be an object, such as ${example}: ` +
+      `received ${shown(options)}`,
+  );
 }
 
 /**
@@ -51,6 +73,23 @@ export function checkTimeout(
     );
   }
   return timeout > TIMER_LIMIT ? Infinity : timeout;
+}
+
+/**
+ * Checks options with a timeout.
+ *
+ * @param options The options.
+ * @param action What the caller wants.
+ * @returns The timeout, as of {@linkcode checkTimeout}.
+ * @throws {TypeError} If they are no options.
+ * @throws As {@linkcode checkTimeout} does.
+ */
+export function timeoutOf(
+  options: { timeout?: number | undefined },
+  action: string,
+): number {
+  checkOptions(options, action, "{ timeout: 1000 }");
+  return checkTimeout(options.timeout, action);
 }
 
 /**
@@ -86,6 +125,29 @@ export function checkArray(value: unknown, name: string, action: string): void {
   throw new TypeError(
     `Cannot ${action} as ${name} must be an array: received ${shown(value)}`,
   );
+}
+
+/**
+ * Checks what is to be transferred: some platforms take what comes before an
+ * item that cannot be, and refuse the call then.
+ *
+ * @param transfer What the caller passed.
+ * @param action What the caller wants.
+ * @throws {TypeError} If it is no array, or an item surely no transferable object.
+ */
+export function checkTransfer(transfer: unknown, action: string): void {
+  checkArray(transfer, "transfer", action);
+  for (const [index, item] of (transfer as unknown[]).entries()) {
+    const isOne = typeof item === "object" && item !== null &&
+      !ArrayBuffer.isView(item) && !isSharedMemory(item) &&
+      !Array.isArray(item) &&
+      Object.prototype.toString.call(item) !== "[object Object]";
+    if (isOne) continue;
+    throw new TypeError(
+      `Cannot ${action} as transfer[${index}] must be a transferable object, ` +
+        `such as an ArrayBuffer: received ${shown(item)}`,
+    );
+  }
 }
 
 /**

@@ -35,6 +35,33 @@ export function readAhead(chunkSize: number, processes: number): number {
   return CHUNKS_PER_PROCESS * processes * chunkSize;
 }
 
+/** How the platform's own collections are read, if nobody has changed that. */
+const own = new Set(
+  [[], new Uint8Array(), new Set(), new Map()].map((it) => it[Symbol.iterator]),
+);
+
+/**
+ * Tells whether an input is read by an async iterator.
+ *
+ * @param items The input.
+ * @returns Whether it has one.
+ */
+export function isAsync(items: object): items is AsyncIterable<unknown> {
+  return (items as { [Symbol.asyncIterator]?: unknown })[
+    Symbol.asyncIterator
+  ] != null;
+}
+
+/**
+ * Tells whether an input is an array that is read as one.
+ *
+ * @param items The input.
+ * @returns Whether it is.
+ */
+export function isArray(items: Items): items is unknown[] {
+  return Array.isArray(items) && own.has(items[Symbol.iterator]);
+}
+
 /**
  * How many items an input has, if it tells without being read.
  *
@@ -42,11 +69,9 @@ export function readAhead(chunkSize: number, processes: number): number {
  * @returns The number, or `undefined`.
  */
 export function knownLength(items: object): number | undefined {
-  if (Array.isArray(items) || ArrayBuffer.isView(items)) {
-    return (items as unknown as ArrayLike<unknown>).length;
-  }
-  if (items instanceof Set || items instanceof Map) return items.size;
-  return undefined;
+  const known = items as Partial<Set<unknown> & unknown[]>;
+  if (isAsync(items) || !own.has(known[Symbol.iterator]!)) return undefined;
+  return known.length ?? known.size;
 }
 
 /** An input that is read item by item, with promises awaited. */
@@ -57,7 +82,7 @@ export class Reader {
 
   /** @param items What to read. */
   constructor(items: Items) {
-    this.#source = Symbol.asyncIterator in items
+    this.#source = isAsync(items)
       ? items[Symbol.asyncIterator]()
       : items[Symbol.iterator]();
   }
@@ -90,26 +115,35 @@ export class Reader {
     }
   }
 
-  /** Tells the source that nobody will read on, and does not wait for it. */
-  close(): void {
+  /**
+   * Tells the source that nobody will read on, and does not wait for it.
+   *
+   * @param failed Whether an error is why, as of {@linkcode closeSource}.
+   */
+  close(failed: boolean): void {
     if (this.#over) return;
     this.#over = true;
-    closeSource(this.#source);
+    closeSource(this.#source, failed);
   }
 }
 
 /**
- * Tells a source that nobody will read on, and does not wait for it.
+ * Tells a source that nobody will read on, and does not wait for it. What it
+ * throws then is an uncaught error, or is dropped where another error is the
+ * reason, as a loop of the language does.
  *
  * @param source The source.
+ * @param failed Whether an error is the reason.
  */
 export function closeSource(
   source: Iterator<unknown> | AsyncIterator<unknown>,
+  failed: boolean,
 ): void {
+  const tell = failed ? () => {} : reportUncaught;
   try {
     const closed = source.return?.();
-    if (isThenable(closed)) closed.then(undefined, reportUncaught);
+    if (isThenable(closed)) closed.then(undefined, tell);
   } catch (error) {
-    reportUncaught(error);
+    tell(error);
   }
 }

@@ -148,6 +148,22 @@ export function located(
     path += keyOf(inner, index);
     value = inner.values[index];
   }
+  return unsendableError(path, owner, message);
+}
+
+/**
+ * An error for what the platform refuses.
+ *
+ * @param path Where it stands.
+ * @param owner Whose value it is.
+ * @param message What the platform says.
+ * @returns A `DataCloneError`.
+ */
+export function unsendableError(
+  path: string,
+  owner: string,
+  message: string,
+): DOMException {
   return new DOMException(
     `Cannot send ${path} of ${owner}: ${message}`,
     "DataCloneError",
@@ -248,9 +264,15 @@ function isOpaque(value: object): boolean {
   if (isPlainTagged(value)) return false;
   return ArrayBuffer.isView(value) || value instanceof ArrayBuffer ||
     value instanceof Date || value instanceof RegExp ||
-    value instanceof Error || value instanceof String ||
+    value instanceof Error || isBoxed(value) ||
     value instanceof MessagePort || // Deno's has properties of its own
     isSharedMemory(value);
+}
+
+/** Whether an object is a primitive value in a box. */
+function isBoxed(value: object): boolean {
+  return value instanceof String || value instanceof Number ||
+    value instanceof Boolean || value instanceof BigInt;
 }
 
 /** Whether an object is an error, and not one in name only. */
@@ -271,6 +293,7 @@ function refusal(value: object): string | undefined {
   if (value instanceof Promise) return "a promise";
   const known = realm.unsendable.get(value);
   if (known !== undefined) return known;
+  if (Object.hasOwn(value, Symbol.toStringTag)) return undefined; // a mere name
   switch (Object.prototype.toString.call(value)) {
     case "[object Promise]":
       return "a promise";
@@ -349,6 +372,8 @@ function isPlain(array: unknown[]): boolean {
   for (let i = 0; i < array.length; i++) {
     const item = array[i];
     if (typeof item === "number") continue;
+    // There may be very many holes, and few items: its keys tell sooner.
+    if (item === undefined && !(i in array)) return false;
     if (typeof item === "object" && item !== null) return false;
     if (typeof item === "function" || typeof item === "symbol") return false;
   }

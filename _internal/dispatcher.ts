@@ -6,6 +6,7 @@
 
 import {
   type Call,
+  DROPPED,
   type Executor,
   type ExecutorStats,
   type Outcome,
@@ -39,6 +40,7 @@ import {
   hold,
   release,
   stopsBusyThreads,
+  wallClock,
 } from "./runtime.ts";
 import { Consumer, later, soon } from "./wait.ts";
 
@@ -500,6 +502,7 @@ export class Dispatcher implements Executor {
       });
     } else this.#settle(call, outcome); // may call the user, who may end it all
     if (!this.#workers.has(worker)) return;
+    if (outcome === DROPPED) worker.left++; // it has not begun
     this.#warm(worker);
     worker.stuck = false;
     worker.useless = -1;
@@ -673,7 +676,7 @@ export class Dispatcher implements Executor {
   /** Stops a worker that runs a call which nobody waits for any more. */
   #stop(worker: Worker, call: Call): void {
     const { deadline = Infinity } = call.request;
-    if (stopsBusyThreads || Date.now() < deadline - NEAR_DEADLINE_MS) {
+    if (stopsBusyThreads || wallClock() < deadline - NEAR_DEADLINE_MS) {
       return this.#replace(worker, call);
     }
     // The watchdog in the worker ends it about now, unless it is past an

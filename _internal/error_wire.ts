@@ -107,7 +107,7 @@ function wireOf(thrown: unknown): ThrownWire {
     const record: ErrorRecord = {
       class: classOf(error),
       name: string(error, "name") ?? "Error",
-      message: tidyStack(string(error, "message") ?? ""),
+      message: string(error, "message") ?? "",
       stack: stack && tidyStack(stack),
       properties: [],
     };
@@ -179,19 +179,13 @@ function define(
   });
 }
 
-/** What the record has of its own. */
+/** What the record has of its own, unless a class makes a property of its name. */
 const RECORDED = new Set(["name", "message", "stack"]);
-/** Where JavaScriptCore says an error was made. */
-const PLACE = new Set([
-  ...Object.getOwnPropertyNames(new Error()),
-  "originalLine",
-  "originalColumn",
-]);
 
 function ownKeys(error: Error): string[] {
   return Object.getOwnPropertyNames(error).filter((key) =>
-    !RECORDED.has(key) &&
-    (!PLACE.has(key) || Object.prototype.propertyIsEnumerable.call(error, key))
+    !RECORDED.has(key) ||
+    (key === "name" && Object.prototype.propertyIsEnumerable.call(error, key))
   );
 }
 

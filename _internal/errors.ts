@@ -4,6 +4,8 @@
  * @module
  */
 
+import { brand } from "./brand.ts";
+
 /**
  * The barrier was broken, aborted or reset while a party waited, or is broken.
  *
@@ -82,7 +84,8 @@ export const OWN_ERRORS = {
   WorkerExitError,
 };
 
-// Whatever a bundler calls the classes.
 for (const [name, value] of Object.entries(OWN_ERRORS)) {
+  // Whatever a bundler calls the classes.
   Object.defineProperty(value, "name", { value: name, configurable: true });
+  brand(value, name);
 }

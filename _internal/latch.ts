@@ -4,7 +4,7 @@
  * @module
  */
 
-import { hold, release, startTimer } from "./runtime.ts";
+import { hold, nextTurn, release, startTimer } from "./runtime.ts";
 
 /** How long to wait. */
 export interface LatchOptions {
@@ -43,8 +43,10 @@ export class Latch<T> {
   wait(options: LatchOptions): Promise<{ value: T } | undefined> {
     const { timeout, signal } = options;
     if (signal?.aborted) return Promise.reject(signal.reason);
-    if (this.#content !== undefined || timeout === 0) {
-      return Promise.resolve(this.#content);
+    if (this.#content !== undefined) return Promise.resolve(this.#content);
+    if (timeout === 0) {
+      // Who polls in a loop would never hear of what happens elsewhere.
+      return new Promise((resolve) => nextTurn(() => resolve(undefined)));
     }
     return new Promise((resolve, reject) => {
       let stopTimer: (() => void) | undefined;

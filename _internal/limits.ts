@@ -5,7 +5,7 @@
  */
 
 import { timeoutError } from "./check.ts";
-import { reportUncaught, startTimer } from "./runtime.ts";
+import { reportUncaught, startTimer, wallClock } from "./runtime.ts";
 
 /** A time and a signal, checked. */
 export interface Limits {
@@ -64,10 +64,12 @@ export function watchLimits(
  * When a call is to be over, for its worker: no sooner than for its caller.
  *
  * @param limits The limits, which begin to count now.
- * @returns Milliseconds of `Date.now()`, or `undefined` for never.
+ * @returns Milliseconds of {@linkcode wallClock}, or `undefined` for never.
  */
 export function deadlineOf({ timeout }: Limits): number | undefined {
-  return timeout === Infinity ? undefined : Date.now() + Math.ceil(timeout) + 1;
+  return timeout === Infinity
+    ? undefined
+    : wallClock() + Math.ceil(timeout) + 1;
 }
 
 /**

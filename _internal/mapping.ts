@@ -6,7 +6,14 @@
 
 import { type Call, type Host, type Outcome, WatchedCall } from "./call.ts";
 import { type AnyFunction, nameOf } from "./callable.ts";
-import { chunkSizeFor, type Items, knownLength, Reader } from "./chunks.ts";
+import {
+  chunkSizeFor,
+  isArray,
+  isAsync,
+  type Items,
+  knownLength,
+  Reader,
+} from "./chunks.ts";
 import {
   callBack,
   deadlineOf,
@@ -75,7 +82,7 @@ export function mapAll(
       unregister();
       if (source === undefined) return;
       release();
-      source.close(); // if there is more of it
+      source.close(true); // if there is more of it, an error is why
     };
     const submit = (payload: unknown[]) => {
       const at = results.push([]) - 1;
@@ -105,7 +112,7 @@ export function mapAll(
       if (open.size === 0) end();
     };
     const readSlowly = async (input: Reader, size: number) => {
-      if (over) return input.close();
+      if (over) return input.close(true);
       source = input;
       hold(); // a source that is waited for may hold nothing
       try {
@@ -122,10 +129,10 @@ export function mapAll(
     };
 
     try {
-      if (Symbol.asyncIterator in items) {
+      if (isAsync(items)) {
         return void readSlowly(new Reader(items), request.chunkSize ?? 1);
       }
-      const all = Array.isArray(items) ? items : [...items];
+      const all = isArray(items) ? items : [...items];
       const size = request.chunkSize ?? chunkSizeFor(all.length, processes);
       const promises = all.filter(isThenable);
       // Of several that reject the first is told of, as by Promise.all().

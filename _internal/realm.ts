@@ -46,6 +46,8 @@ export interface Realm {
   readonly stubs: Map<string, AnyFunction>;
   /** The marks of functions. */
   readonly marks: WeakMap<AnyFunction, TaskReference>;
+  /** How many functions were marked so far. */
+  marked: number;
   /** What an event or a barrier looks like on the wire. */
   readonly shared: WeakMap<object, () => SharedWire>;
   /** Objects that must not be sent although a clone of them would succeed, with what they are. */
@@ -67,6 +69,7 @@ function newRealm(): Realm {
     tasks: new Map(),
     stubs: new Map(),
     marks: new WeakMap(),
+    marked: 0,
     shared: new WeakMap(),
     unsendable: new WeakMap(),
     known: new Map(),

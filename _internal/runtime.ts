@@ -125,6 +125,9 @@ export const timers: {
   clearTimeout: scope.clearTimeout.bind(scope),
 };
 
+/** Milliseconds that every thread counts alike, likewise: deadlines are so given. */
+export const wallClock: () => number = Date.now;
+
 /**
  * One timer per thread that never does anything, made at import: while a wait
  * is pending it holds the event loop, which a pending `Atomics.waitAsync` does
@@ -258,7 +261,8 @@ export function leaveThread(): void {
 
 /**
  * Lets something be done before a task's own `process.exit()` or `Deno.exit()`,
- * and, on a runtime that cannot stop a busy thread, before it prints.
+ * and, on a runtime that cannot stop a busy thread, before it prints or tells
+ * other threads of anything.
  *
  * @param before Called first; may throw.
  */
@@ -270,9 +274,9 @@ export function guardThread(before: () => void): void {
   ) => {
     const real = owner?.[key];
     if (typeof real !== "function") return;
-    owner[key] = (...args: unknown[]) => {
+    owner[key] = function (this: unknown, ...args: unknown[]) {
       before();
-      return call(() => real.apply(owner, args));
+      return call(() => real.apply(this ?? owner, args));
     };
   };
   guard(process, "exit", leave);
@@ -280,6 +284,11 @@ export function guardThread(before: () => void): void {
   if (stopsBusyThreads) return;
   for (const key of Object.keys(console)) {
     if (key !== "Console") guard(console, key); // that is a class
+  }
+  guard(scope.BroadcastChannel?.prototype, "postMessage");
+  for (const output of [deno?.stdout, deno?.stderr]) {
+    guard(output, "write");
+    guard(output, "writeSync");
   }
 }
 
@@ -413,11 +422,22 @@ export function reportUncaught(error: unknown): void {
  * @returns Text, for an error with its stack and causes.
  */
 export function inspect(value: unknown): string {
-  const shown: string | undefined = builtin("node:util")?.inspect(value);
-  if (!(value instanceof Error)) return shown ?? String(value);
+  /** `undefined` if a getter or the like of the value's throws. */
+  const attempt = (show: () => unknown): string | undefined => {
+    try {
+      return String(show());
+    } catch {
+      return undefined;
+    }
+  };
+  const shown = attempt(() => builtin("node:util").inspect(value));
+  if (!(value instanceof Error)) {
+    return shown ?? attempt(() => value) ?? "[object]";
+  }
   // Bun shows no more than the stack of a DOMException, which has no message.
-  const [name, message, stack] = [value.name, value.message, value.stack]
-    .map((it: unknown) => String(it ?? "")) as [string, string, string];
+  const name = attempt(() => value.name ?? "") ?? "Error";
+  const message = attempt(() => value.message ?? "") ?? "";
+  const stack = attempt(() => value.stack ?? "") ?? "";
   if (shown?.includes(message)) return shown;
   return stack.includes(message) ? stack : `${name}: ${message}\n${stack}`;
 }
@@ -894,7 +914,8 @@ export function runHost(): boolean {
 /** Lets others see with which code this thread ends. */
 function recordExit(code: Int32Array): void {
   const record = (exit: (code?: number) => never) => (status?: number) => {
-    Atomics.store(code, 0, Number(status ?? process.exitCode ?? 0));
+    const exitCode = status ?? process.exitCode ?? deno?.exitCode ?? 0;
+    Atomics.store(code, 0, Number(exitCode));
     Atomics.store(code, 1, 1);
     return exit(status);
   };

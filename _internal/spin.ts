@@ -6,7 +6,7 @@
  */
 
 import { afterwards } from "./promises.ts";
-import { cores, nextTurn, pause } from "./runtime.ts";
+import { cores, nextTurn, pause, wallClock } from "./runtime.ts";
 
 // Taken once, so that a task that replaces the globals harms only itself.
 const { notify, waitAsync } = Atomics;
@@ -168,7 +168,7 @@ export function isTurnOverdue(): boolean {
 
 /** Begins at the same moment in all threads: of two that take turns both must spin. */
 function period(): number {
-  return Math.floor(Date.now() / PERIOD_MS);
+  return Math.floor(wallClock() / PERIOD_MS);
 }
 
 /** How long the last {@linkcode spin} took; `0` for a hit at once. */

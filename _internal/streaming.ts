@@ -7,7 +7,13 @@
 
 import { type Call, type Host, type Outcome, WatchedCall } from "./call.ts";
 import { type AnyFunction, nameOf } from "./callable.ts";
-import { closeSource, type Items, knownLength, readAhead } from "./chunks.ts";
+import {
+  closeSource,
+  isAsync,
+  type Items,
+  knownLength,
+  readAhead,
+} from "./chunks.ts";
 import {
   callBack,
   deadlineOf,
@@ -53,6 +59,8 @@ export class Stream implements AsyncIterableIterator<unknown> {
   #sourceIsAsync = false;
   #reading = false;
   #sourceEnd: { error?: { error: unknown } } | undefined;
+  /** Whether promises in the source cannot be unhandled rejections any more. */
+  #guarded = false;
   /** Whether the source is to be told when nobody reads on. */
   #sourceOpen = false;
   /** Whether the source runs, and what ends the stream was called by it. */
@@ -147,15 +155,15 @@ export class Stream implements AsyncIterableIterator<unknown> {
   }
 
   return(): Promise<IteratorResult<unknown, undefined>> {
-    this.#end(false);
+    this.#end(false, false);
     return Promise.resolve(DONE);
   }
 
   #start(): void {
     const items: Items = Object(this.#request.items); // a string is iterable too
     this.#total = knownLength(items);
-    this.#sourceIsAsync = Symbol.asyncIterator in items;
-    this.#source = Symbol.asyncIterator in items
+    this.#sourceIsAsync = isAsync(items);
+    this.#source = isAsync(items)
       ? items[Symbol.asyncIterator]()
       : items[Symbol.iterator]();
     this.#sourceOpen = true;
@@ -179,7 +187,7 @@ export class Stream implements AsyncIterableIterator<unknown> {
         this.#calling = true;
         const result = this.#source!.next();
         this.#calling = false;
-        if (this.#state !== "running") return this.#closeSource();
+        if (this.#state !== "running") return this.#closeSource(true);
         if (this.#sourceIsAsync || isThenable(result)) {
           this.#await(
             Promise.resolve(result), // as for-await does
@@ -223,8 +231,20 @@ export class Stream implements AsyncIterableIterator<unknown> {
       this.#sourceOpen = false;
       this.#endSource();
     } else if (isThenable(result.value)) {
+      this.#guardPromises();
       this.#await(result.value, (item) => this.#add(item));
     } else this.#add(result.value);
+  }
+
+  /** Of promises in an array that reject the first is told of, as by `map`. */
+  #guardPromises(): void {
+    if (this.#guarded) return;
+    this.#guarded = true;
+    const { items } = this.#request;
+    if (!Array.isArray(items)) return;
+    for (const it of items.filter(isThenable)) {
+      Promise.resolve(it).catch(() => {});
+    }
   }
 
   #add(item: unknown): void {
@@ -239,7 +259,7 @@ export class Stream implements AsyncIterableIterator<unknown> {
     if (this.#state !== "running" || this.#sourceEnd) return;
     this.#sourceEnd = error ? { error } : {};
     if (this.#chunk.length > 0) this.#submit();
-    this.#closeSource();
+    this.#closeSource(true); // there is more of it if something has failed
     this.#allRead();
   }
 
@@ -344,7 +364,7 @@ export class Stream implements AsyncIterableIterator<unknown> {
       if (!this.#sourceEnd || this.#nextOutcome < this.#submitted) return;
       const { error } = this.#sourceEnd;
       if (error) return this.#fail(error.error, false);
-      return this.#end(false);
+      return this.#end(false, false);
     }
   }
 
@@ -365,7 +385,7 @@ export class Stream implements AsyncIterableIterator<unknown> {
       taker.unwatch();
       taker.reject(error);
     }
-    this.#end(stop);
+    this.#end(stop, true);
   }
 
   #drop(stop: boolean): void {
@@ -374,7 +394,7 @@ export class Stream implements AsyncIterableIterator<unknown> {
     if (open.size > 0) this.#host.executor.giveUp(open, stop);
   }
 
-  #end(stop: boolean): void {
+  #end(stop: boolean, failed: boolean): void {
     if (this.#state === "over") return;
     this.#state = "over";
     this.#request.limits.signal?.removeEventListener("abort", this.#abort);
@@ -383,13 +403,14 @@ export class Stream implements AsyncIterableIterator<unknown> {
       taker.unwatch();
       taker.resolve(DONE);
     }
-    this.#closeSource();
+    this.#closeSource(failed);
     this.#allRead();
   }
 
-  #closeSource(): void {
+  /** @param failed As of {@linkcode closeSource}. */
+  #closeSource(failed: boolean): void {
     if (!this.#sourceOpen || this.#calling) return;
     this.#sourceOpen = false;
-    closeSource(this.#source!);
+    closeSource(this.#source!, failed);
   }
 }

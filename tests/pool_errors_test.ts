@@ -11,6 +11,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import {
+  type ApplyOptions,
   BrokenBarrierError,
   Event,
   PoolClosedError,
@@ -31,8 +32,9 @@ function thrown(
   pool: AnyPool,
   fn: (...args: Any[]) => unknown,
   args: unknown[] = [],
+  options: ApplyOptions = {},
 ): Promise<Any> {
-  return pool.apply(fn, args).then(
+  return pool.apply(fn, args, options).then(
     (value) => {
       throw new Error(`no rejection: ${value}`);
     },
@@ -459,18 +461,32 @@ test(
   },
 );
 
-test("ProcessPool gives no results before an error that is of none of them", {
+test("ProcessPool copies what may not be transferred", {
   timeout,
 }, async () => {
   await using pool = new ProcessPool(1);
-  const memory = (n: number) =>
-    n === 0 ? new WebAssembly.Memory({ initial: 1 }).buffer : n;
   const options = { chunkSize: 4, transferResult: true };
-  const { values, error } = await drained(
-    pool.imap(memory, [0, 1, 2, 3], options),
-  );
-  assertEquals(values, []);
-  assertInstanceOf(error, Error); // such a buffer can be copied only
+  const mixed = (n: number) =>
+    n === 0 ? new WebAssembly.Memory({ initial: 1 }).buffer : n;
+  const [first, ...rest] = await pool.map(mixed, [0, 1, 2, 3], options);
+  assertEquals((first as ArrayBuffer).byteLength, 65536);
+  assertEquals(rest, [1, 2, 3]);
+  const size = function size(buffer: ArrayBuffer) {
+    return buffer.byteLength;
+  };
+  const own = new WebAssembly.Memory({ initial: 1 }).buffer as ArrayBuffer;
+  assertEquals(await pool.apply(size, [own]), 65536);
+  const { name, message } = await thrown(pool, size, [own], {
+    transfer: [own],
+  });
+  assertEquals(name, "DataCloneError");
+  assertStringIncludes(message, 'Cannot send args of function "size": ');
+  const result = function result() {
+    return [new WebAssembly.Memory({ initial: 1 }).buffer, () => {}];
+  };
+  const error = await thrown(pool, result, [], { transferResult: true });
+  assertEquals(error.name, "DataCloneError");
+  assertStringIncludes(error.message, 'result[1] of function "result"');
 });
 
 test("What an error has of a module that is not loaded is left out", {
@@ -483,4 +499,36 @@ test("What an error has of a module that is not loaded is left out", {
   const value = await thrown(pool, throwBarrier, [false]);
   assertInstanceOf(value, Error);
   assertStringIncludes(value.message, "cannot be sent was thrown");
+});
+
+test("Errors come with the message and the properties that they had", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const parse = () => {
+    const place = { line: 12, column: 3, sourceURL: "x.css", originalLine: 2 };
+    throw Object.assign(new SyntaxError("unexpected }"), place);
+  };
+  const { line, column, sourceURL, originalLine } = await thrown(pool, parse);
+  assertEquals([line, column, sourceURL, originalLine], [12, 3, "x.css", 2]);
+  for (
+    const message of [
+      "cannot load blob:123e4567-e89b-12d3-a456-426614174000",
+      `cannot load data:text/javascript,${"x".repeat(300)}`,
+    ]
+  ) {
+    const fail = (message: string) => {
+      throw new Error(message);
+    };
+    assertEquals((await thrown(pool, fail, [message])).message, message);
+  }
+  const named = () => {
+    class Own extends Error {
+      override name = "Own";
+      code = 7;
+    }
+    throw new Own("x");
+  };
+  const error = await thrown(pool, named);
+  assertEquals([error.name, { ...error }], ["Own", { name: "Own", code: 7 }]);
 });

@@ -3,6 +3,7 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Event, PoolClosedError, ProcessPool } from "../mod.ts";
+import { runProgram } from "./_program.ts";
 import { drained, POOLS, reached, sharedCells, until } from "./_pools.ts";
 
 const timeout = 30_000;
@@ -418,3 +419,61 @@ test("A worker's last task may be one that cannot be sent as a whole", {
     assertEquals(await pool.apply(() => 1), 1);
   }
 });
+
+test(
+  "A source that fails as it is closed hides no error, and no rejection of its items is loose",
+  {
+    timeout,
+  },
+  async () => {
+    const { code, stdout, stderr } = await runProgram(
+      async ({ ProcessPool, ThreadPool }) => {
+        for (const Pool of [ProcessPool, ThreadPool]) {
+          const pool = new Pool(1);
+          const fail = (n: number) => {
+            throw new RangeError(`item ${n}`);
+          };
+          const source = function* () {
+            try {
+              for (let i = 0; i < 100; i++) yield i;
+            } finally {
+              // deno-lint-ignore no-unsafe-finally
+              throw new Error("of the source");
+            }
+          };
+          const slow = async function* () {
+            try {
+              for (let i = 0;; i++) {
+                yield i;
+                await new Promise((resolve) => setTimeout(resolve));
+              }
+            } finally {
+              // deno-lint-ignore no-unsafe-finally
+              throw new Error("of the source");
+            }
+          };
+          const told: string[] = [];
+          const tell = (error: Error) => void told.push(error.message);
+          // map() reads what is not async to its end first.
+          await pool.map(fail, slow()).catch(tell);
+          for (const input of [source, slow]) {
+            await pool.imap(fail, input()).next().catch(tell);
+            await pool.imapUnordered(fail, input()).next().catch(tell);
+          }
+          const rejected = [1, 2].map((n) => Promise.reject(new Error(`${n}`)));
+          const items = [0, ...Array(20).fill(Promise.resolve(1)), ...rejected];
+          const it = pool.imap((n: number) => n, items);
+          await it.next();
+          await it.next();
+          await new Promise((resolve) => setTimeout(resolve, 20));
+          await it.return!();
+          console.log(told.join());
+          pool.terminate();
+          await pool.join();
+        }
+      },
+    );
+    const line = "item 0,item 0,item 0,item 0,item 0\n";
+    assertEquals([code, stdout, stderr], [0, line + line, ""]);
+  },
+);

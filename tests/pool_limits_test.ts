@@ -566,3 +566,17 @@ test("A pool may end while an abort waits for answers of its worker", {
   assertEquals(await all, ["PoolClosedError", "AbortError", "PoolClosedError"]);
   await pool.join();
 });
+
+test("A clock that a test has replaced makes no call late", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const { now } = Date;
+  Date.now = () => 0;
+  try {
+    assertEquals(await pool.apply(double, [1], { timeout: 10_000 }), 2);
+    assertEquals(await pool.map(double, [1], { timeout: 10_000 }), [2]);
+  } finally {
+    Date.now = now;
+  }
+});

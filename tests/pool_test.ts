@@ -11,11 +11,19 @@ import {
 } from "@std/assert";
 import {
   AsyncResult,
+  Event,
   PoolClosedError,
   ProcessPool,
   ThreadPool,
 } from "../mod.ts";
-import { outcomes, POOLS, reached, sharedCells, until } from "./_pools.ts";
+import {
+  drained,
+  outcomes,
+  POOLS,
+  reached,
+  sharedCells,
+  until,
+} from "./_pools.ts";
 
 const timeout = 30_000;
 
@@ -23,6 +31,7 @@ const timeout = 30_000;
 type Any = any;
 
 const double = (n: number) => n * 2;
+const same = <T>(it: T) => it;
 const add = (a: number, b: number) => a + b;
 const failOn = (n: number, bad: number) => {
   if (n === bad) throw new RangeError(`no ${n}`);
@@ -326,6 +335,56 @@ for (const Pool of POOLS) {
     await pool.map(double, [1, 2, 3], { chunkSize: 2 });
     assertEquals(pool.stats(), { ...idle, ...no, completed: 4, failed: 1 });
     assertEquals(pool.processes, 1);
+  });
+
+  test(`${name} reads every input as a loop does`, { timeout }, async () => {
+    await using pool = new Pool(2);
+    class Twice extends Array<number> {
+      override *[Symbol.iterator](): ArrayIterator<number> {
+        for (let i = 0; i < this.length; i++) yield this[i]! * 2;
+      }
+    }
+    class Odd extends Set<number> {
+      override *[Symbol.iterator](): SetIterator<number> {
+        for (const it of super.values()) if (it % 2 === 1) yield it;
+      }
+    }
+    const notAsync = {
+      [Symbol.asyncIterator]: null,
+      *[Symbol.iterator]() {
+        yield 7;
+      },
+    } as unknown as Iterable<number>;
+    const inputs: [input: Iterable<number>, items: number[]][] = [
+      [Twice.from([1, 2, 3]), [2, 4, 6]],
+      [new Odd([1, 2, 3]), [1, 3]],
+      [notAsync, [7]],
+    ];
+    for (const [input, items] of inputs) {
+      const totals: unknown[] = [];
+      const onProgress = ({ total }: { total: unknown }) => totals.push(total);
+      assertEquals(await pool.map(same, input, { onProgress }), items);
+      assertEquals(await drained(pool.imap(same, input)), { values: items });
+      assertEquals(new Set(totals), new Set([undefined]));
+    }
+    // JavaScriptCore's own clone looks at every hole.
+    const length = "Bun" in globalThis ? 2 ** 20 : 2 ** 32 - 1;
+    const holes = new Array(length);
+    holes[7] = 1;
+    const [back] = await pool.map(same, [holes]);
+    assertEquals([back!.length, Object.keys(back!)], [length, ["7"]]);
+  });
+
+  test(`${name} results can be polled with timeout 0 in a loop`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(1);
+    const result = pool.applyAsync(double, [1]);
+    while (!await result.wait({ timeout: 0 }));
+    assertEquals(await result.get({ timeout: 0 }), 2);
+    const event = new Event();
+    setTimeout(() => event.set(), 1);
+    while (!await event.wait({ timeout: 0 }));
   });
 
   test(`${name}.map() ends as it should when its input ends the pool`, {

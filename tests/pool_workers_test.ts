@@ -28,7 +28,12 @@ import {
   sharedCells,
   until,
 } from "./_pools.ts";
-import { knowsClasses, makeEvent, useInside } from "./testdata/pool_tasks.ts";
+import {
+  knowsClasses,
+  makeEvent,
+  markedLate,
+  useInside,
+} from "./testdata/pool_tasks.ts";
 
 const timeout = 30_000;
 const poolTasks = new URL("./testdata/pool_tasks.ts", import.meta.url);
@@ -1099,3 +1104,32 @@ test(
     }
   },
 );
+
+test(
+  "ProcessPool sends a function as a task that was marked after its first use",
+  {
+    timeout,
+  },
+  async () => {
+    await using pool = new ProcessPool(1);
+    const module = new URL("./testdata/pool_tasks.ts", import.meta.url);
+    await assertRejects(() => pool.apply(markedLate), ReferenceError, "task()");
+    task(module, markedLate);
+    assertEquals(await pool.apply(markedLate), 42);
+  },
+);
+
+test("ProcessPool counts no chunk for maxTasksPerChild that has not begun", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1, { maxTasksPerChild: 5 });
+  const nameOf = () => self.name;
+  const name = await pool.apply(nameOf);
+  const fail = () => {
+    throw new Error("the first");
+  };
+  const items = Array.from({ length: 8 }, (_, i) => i);
+  const all = pool.map(fail, items, { chunkSize: 1 });
+  await assertRejects(() => all, Error, "the first");
+  assertEquals(await pool.apply(nameOf), name);
+});

@@ -18,7 +18,7 @@ import {
   Event,
   Process,
 } from "../mod.ts";
-import { runProgram } from "./_program.ts";
+import { moduleUrl, runProgram } from "./_program.ts";
 import { startAnother, startPulse, storeWho } from "./testdata/tasks.ts";
 import { WatchedSignal } from "./_watched_signal.ts";
 
@@ -845,3 +845,108 @@ test("Process prints all that its target wrote before it ended", {
   });
   assertEquals(stdout.match(/^line \d+$/gm)?.length, 400);
 });
+
+test(
+  "Process can be polled with timeout 0 in a loop",
+  { timeout },
+  async () => {
+    const process = new Process(() => {});
+    process.start();
+    let code: number | null;
+    while ((code = await process.join({ timeout: 0 })) === null);
+    assertStrictEquals(code, 0);
+  },
+);
+
+test("Process cannot be started by a getter of its own arguments", {
+  timeout,
+}, async () => {
+  const runs = new Int32Array(new SharedArrayBuffer(4));
+  const again: unknown[] = [];
+  const args = {
+    runs,
+    get again() {
+      try {
+        process.start();
+      } catch (error) {
+        again.push((error as Error).message);
+      }
+      return 1;
+    },
+  };
+  const process = new Process(
+    ({ runs }: { runs: Int32Array }) => void Atomics.add(runs, 0, 1),
+    { args: [args] },
+  );
+  process.start();
+  assertStrictEquals(await process.join(), 0);
+  assertStrictEquals(Atomics.load(runs, 0), 1);
+  assert(again.length > 0);
+  for (const it of again) assertStringIncludes(it as string, "started before");
+});
+
+test("What is shared is of the classes of every copy of the module", {
+  timeout,
+}, async () => {
+  const barrier = new Barrier(2);
+  barrier.abort();
+  const told = new Int32Array(new SharedArrayBuffer(16));
+  const target = async (
+    url: string,
+    barrier: Barrier,
+    event: Event,
+    told: Int32Array,
+  ) => {
+    const { BrokenBarrierError, Barrier, Event } = await import(url);
+    const error = await barrier.wait().catch((error) => error);
+    class Own extends Event {}
+    const is = [
+      error instanceof BrokenBarrierError && error instanceof Error,
+      barrier instanceof Barrier && !(barrier instanceof Event),
+      event instanceof Event && !(event instanceof Barrier),
+      new Own() instanceof Event && new Own() instanceof Own &&
+      !(event instanceof Own),
+    ];
+    for (const [i, it] of is.entries()) told[i] = it ? 1 : -1;
+  };
+  const args = [moduleUrl, barrier, new Event(), told] as const;
+  const process = new Process(target, { args: [...args] });
+  process.start();
+  assertStrictEquals(await process.join(), 0);
+  assertEquals([...told], [1, 1, 1, 1]);
+});
+
+test(
+  "Process explains a ReferenceError beside its target, and tells of any error",
+  {
+    timeout,
+  },
+  async () => {
+    const { stdout, stderr } = await runProgram(async ({ Process }) => {
+      const outer = { value: 1 };
+      outer.value++;
+      const targets = [
+        () => {
+          setTimeout(() => void outer.value, 1);
+          return new Promise(() => {});
+        },
+        () => {
+          throw Object.defineProperty(new Error("hidden"), "stack", {
+            get() {
+              throw new Error("of the getter");
+            },
+          });
+        },
+      ];
+      for (const target of targets) {
+        const process = new Process(target);
+        process.start();
+        console.log("exit code", await process.join());
+      }
+    });
+    assertStringIncludes(stdout, "exit code 1\nexit code 1\n");
+    assertStringIncludes(stderr, "outer is not defined");
+    assertStringIncludes(stderr, "pass them as arguments");
+    assertStringIncludes(stderr, "Error: hidden");
+  },
+);

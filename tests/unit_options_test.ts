@@ -185,3 +185,68 @@ test("checkMayBlock() lets a thread that may block go on", { timeout }, () => {
     assertThrows(() => checkMayBlock("wait"), TypeError, "may not block");
   } else checkMayBlock("wait");
 });
+
+test("Whoever passes an option by itself is told how options go", {
+  timeout,
+}, async () => {
+  const event = new Event();
+  const barrier = new Barrier(2);
+  const process = new Process(fn);
+  await using pool = new ThreadPool(1);
+  const result = pool.applyAsync(fn, [1]);
+  const iterable = [1];
+  const throwing: [call: (bad: Any) => unknown, message: string][] = [
+    [(bad) => event.waitSync(bad), "wait for event"],
+    [(bad) => barrier.waitSync(bad), "wait at barrier"],
+    [(bad) => new Barrier(2, bad), "create barrier"],
+    [(bad) => new Process(fn, bad), "create process"],
+    [(bad) => new ProcessPool(1, bad), "create process pool"],
+    [(bad) => new ThreadPool(1, bad), "create thread pool"],
+    [(bad) => pool.applyAsync(fn, [1], bad), "apply function"],
+    [(bad) => pool.mapAsync(fn, iterable, bad), "map function"],
+    [(bad) => pool.starmapAsync(fn, [[1]], bad), "starmap function"],
+    [(bad) => pool.imap(fn, iterable, bad), "imap function"],
+    [(bad) => pool.imapUnordered(fn, iterable, bad), "imapUnordered function"],
+  ];
+  const rejecting: typeof throwing = [
+    [(bad) => event.wait(bad), "wait for event"],
+    [(bad) => barrier.wait(bad), "wait at barrier"],
+    [(bad) => process.join(bad), "join process"],
+    [(bad) => result.wait(bad), "wait for result"],
+    [(bad) => result.get(bad), "wait for result"],
+    [(bad) => pool.apply(fn, [1], bad), "apply function"],
+    [(bad) => pool.map(fn, iterable, bad), "map function"],
+    [(bad) => pool.starmap(fn, [[1]], bad), "starmap function"],
+  ];
+  const check = ({ message }: Error, action: string, bad: unknown) => {
+    const [before, after] = message.split(", such as ");
+    assertEquals(before, `Cannot ${action} as options must be an object`);
+    assert(after!.startsWith("{ ") && after!.endsWith(` }: received ${bad}`));
+  };
+  for (const bad of [5, null, "soon", [1]] as Any[]) {
+    const shown = typeof bad === "string" ? JSON.stringify(bad) : bad;
+    for (const [call, action] of throwing) {
+      check(assertThrows(() => call(bad), TypeError), action, shown);
+    }
+    for (const [call, action] of rejecting) {
+      const promise = call(bad) as Promise<unknown>;
+      check(await assertRejects(() => promise, TypeError), action, shown);
+    }
+  }
+  assertEquals(await result, 1);
+});
+
+test("What surely cannot be transferred is refused before anything is taken", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const buffer = new ArrayBuffer(8);
+  for (const bad of [null, 5, "x", {}, [], new Uint8Array(1)] as Any[]) {
+    await assertRejects(
+      () => pool.apply((_) => {}, [buffer], { transfer: [buffer, bad] }),
+      TypeError,
+      "transfer[1] must be a transferable object",
+    );
+    assertEquals(buffer.byteLength, 8);
+  }
+});

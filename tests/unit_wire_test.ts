@@ -158,7 +158,7 @@ test("located() finds what structured clone refuses", { timeout }, () => {
 test("encode() refuses what only looks as if it could be sent", {
   timeout,
 }, () => {
-  const likePromise = { [Symbol.toStringTag]: "Promise" };
+  const likePromise = Object.create({ [Symbol.toStringTag]: "Promise" });
   for (
     const [value, what] of [
       [Promise.resolve(), "a promise"],

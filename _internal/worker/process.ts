@@ -4,7 +4,7 @@
  * @module
  */
 
-import { explained, reviveCallable } from "../callable.ts";
+import { type AnyFunction, explained, reviveCallable } from "../callable.ts";
 import { decode } from "../codec.ts";
 import type { ProcessJob } from "../protocol.ts";
 import { catchStrayErrors } from "../runtime.ts";
@@ -16,23 +16,19 @@ import { endThread, report } from "./report.ts";
  * @param job The target and its arguments.
  */
 export async function runProcess(job: ProcessJob): Promise<void> {
+  let target: AnyFunction | undefined;
+  const fail = (error: unknown) => {
+    report(target ? explained(error, target) : error);
+    endThread(1);
+  };
   const whenReported = catchStrayErrors(fail);
   try {
-    const target = await reviveCallable(job.target);
+    target = await reviveCallable(job.target);
     const args = await decode(job.args) as unknown[];
-    try {
-      await target(...args);
-    } catch (error) {
-      throw explained(error, target);
-    }
+    await target(...args);
   } catch (error) {
     return fail(error);
   }
   // What was thrown beside it, and nobody caught, makes its code 1.
   whenReported(() => endThread(0));
-}
-
-function fail(error: unknown): void {
-  report(error);
-  endThread(1);
 }

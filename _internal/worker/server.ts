@@ -37,14 +37,12 @@ import {
   runWithin,
   stopsBusyThreads,
   timers,
+  wallClock,
 } from "../runtime.ts";
 import { isTurnOverdue } from "../spin.ts";
 import { announce, Consumer, leaveIfTerminated, onChange } from "../wait.ts";
 import { Pace } from "./pace.ts";
 import { endThread, report } from "./report.ts";
-
-/** Of the wall clock, as deadlines are. */
-const { now } = Date;
 
 /** What is asked, and how to answer. */
 interface Task {
@@ -125,7 +123,7 @@ class Runner {
     // That may have come about while something had to be waited for.
     if (this.belongsWithFailed(group)) return DROPPED;
     if (deadline === 0) return runCall(kind, fn, payload);
-    const left = deadline - now();
+    const left = deadline - wallClock();
     if (left <= 0) return tooLate(fn, left);
     if (stopsBusyThreads) return runCall(kind, fn, payload);
     const cells = this.#lane?.cells;
@@ -151,20 +149,37 @@ class Runner {
       : outcome.value as unknown[];
     const owner = this.#name(task);
     try {
-      const parcel = pack(results, "result", owner);
-      const transfer = task.transferResult
-        ? [...buffersIn(parcel.wire.value), ...parcel.transfer]
-        : parcel.transfer;
+      const { wire, transfer } = pack(results, "result", owner);
       const message: FromServer = {
         kind: "answer",
-        outcome: { ok: true, payload: parcel.wire },
+        outcome: { ok: true, payload: wire },
       };
-      this.post(message, [...new Set(transfer)]);
+      if (task.transferResult && this.#move(message, wire, transfer)) {
+        return true;
+      }
+      this.post(message, transfer);
       return true;
     } catch (error) {
       const found = blame(error, results, "result", owner);
       const before = results.slice(0, Math.max(0, found.index));
       return this.#fail({ error: found.error, before }, task);
+    }
+  }
+
+  /**
+   * Posts results whose buffers go over instead of being copied; tells whether it
+   * could. Some may not: those of WebAssembly, or of Node's small `Buffer`s.
+   */
+  #move(
+    message: FromServer,
+    { value }: PayloadWire,
+    transfer: ArrayBuffer[],
+  ): boolean {
+    try {
+      this.post(message, [...new Set([...buffersIn(value), ...transfer])]);
+      return true;
+    } catch {
+      return false; // what is wrong with a copy too will be told
     }
   }
 
@@ -388,12 +403,12 @@ class FastLane implements Lane {
   /** Runs the calls that are there; tells whether there were any. */
   #work(): boolean {
     if (this.#held || !this.#claim()) return false;
-    const began = now();
+    const began = wallClock();
     this.#pace.begin();
     let time: number;
     do {
       this.#runFrame();
-      time = now() - began;
+      time = wallClock() - began;
     } while (!this.#held && time <= TURN_MS && this.#claim());
     this.#pace.end(time > 0);
     if (this.#held) return true;

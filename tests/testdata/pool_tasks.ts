@@ -161,3 +161,10 @@ export const makeEvent = task(
     return new Event();
   },
 );
+
+const answer = 40;
+
+/** Is marked by a test, and by its worker where it is not loaded by the test. */
+export function markedLate(): number {
+  return answer + 2;
+}
