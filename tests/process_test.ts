@@ -950,3 +950,32 @@ test(
     assertStringIncludes(stderr, "Error: hidden");
   },
 );
+
+test("Process that was ended tells other threads nothing more", {
+  timeout,
+}, async () => {
+  const { code, stdout, stderr } = await runProgram(async ({ Process }) => {
+    const cells = new Int32Array(new SharedArrayBuffer(8));
+    const channel = new BroadcastChannel("of the test");
+    channel.onmessage = ({ data }) => console.log(data);
+    const process = new Process((cells: Int32Array) => {
+      const channel = new BroadcastChannel("of the test");
+      Atomics.store(cells, 0, 1);
+      while (Atomics.load(cells, 1) === 0);
+      channel.postMessage("by a channel");
+      console.log("by the console");
+      const { Deno } = globalThis as unknown as { Deno?: Any };
+      Deno?.stdout.writeSync(new TextEncoder().encode("by Deno.stdout\n"));
+    }, { args: [cells] });
+    process.start();
+    const pause = (ms: number) => new Promise((r) => setTimeout(r, ms));
+    while (Atomics.load(cells, 0) === 0) await pause(1);
+    process.terminate();
+    await pause(200); // a thread that is busy is abandoned by then
+    Atomics.store(cells, 1, 1);
+    await pause(300); // what it did would be here by then
+    channel.close();
+    console.log("the end");
+  });
+  assertEquals([code, stdout, stderr], [0, "the end\n", ""]);
+});
