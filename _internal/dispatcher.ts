@@ -92,6 +92,9 @@ const HOT = 4;
 /** A worker that has begun nothing for so long keeps nobody waiting behind its call. */
 const STUCK_MS = 5;
 
+/** While a worker is at such a call, no more than this are sent ahead to the others. */
+const AHEAD = 64;
+
 /** How often answers are read between two looks for such workers. */
 const READS_PER_LOOK = 1024;
 
@@ -142,6 +145,8 @@ export class Dispatcher implements Executor {
   #calls = 0;
   /** How often answers were read. */
   #reads = 0;
+  /** How many workers are at a call that takes long. */
+  #stuck = 0;
   /** Number of the last group. */
   #group = 0;
   /** The worker that answers most of the time: the most likely to be awake. */
@@ -373,7 +378,7 @@ export class Dispatcher implements Executor {
       }
     }
     let best: Worker | undefined;
-    let fewest = Infinity;
+    let fewest = this.#stuck > 0 ? AHEAD : Infinity;
     for (const worker of this.#workers) {
       if (worker.left <= 0 || worker.stuck) continue;
       if (limit-- === 0) break;
@@ -435,14 +440,14 @@ export class Dispatcher implements Executor {
   }
 
   /**
-   * Takes back what waits behind a call that takes long: others might pass it for
-   * as long as no worker is idle.
+   * If calls wait behind one that takes long, which others might pass for as long
+   * as no worker is idle, deals out anew all that has not begun.
    *
    * @returns Whether to look again soon, as calls wait behind others.
    */
   #freeStuck(): boolean {
     let again = false;
-    let freed = false;
+    const before = this.#stuck;
     const time = performance.now();
     for (const worker of this.#workers) {
       const { waiting, claimed, inFlight } = worker.channel;
@@ -452,13 +457,21 @@ export class Dispatcher implements Executor {
         worker.since = time;
       }
       if (time - worker.since < STUCK_MS) again = true;
-      else {
-        worker.stuck = freed = true;
+      else this.#markStuck(worker, true);
+    }
+    if (this.#stuck > before) {
+      for (const worker of this.#workers) {
         this.#requeue(this.#takeBack(worker));
       }
+      this.#send();
     }
-    if (freed) this.#send();
     return again;
+  }
+
+  #markStuck(worker: Worker, stuck: boolean): void {
+    if (worker.stuck === stuck) return;
+    worker.stuck = stuck;
+    this.#stuck += stuck ? 1 : -1;
   }
 
   #takeBack(worker: Worker): Call[] {
@@ -470,19 +483,18 @@ export class Dispatcher implements Executor {
   /** Puts calls back where they came from: first come, first served. */
   #requeue(calls: Call[]): void {
     const queue = this.#queue;
-    const last = calls.at(-1);
-    if (last === undefined) return;
-    const first = calls.length;
+    const newest = calls.reduce((most, it) => Math.max(most, it.number), -1);
     // What came back before may be older.
-    while ((queue.at(0)?.number ?? Infinity) < last.number) {
+    while ((queue.at(0)?.number ?? Infinity) < newest) {
       calls.push(queue.shift()!);
     }
-    if (calls.length > first) calls.sort((a, b) => a.number - b.number);
-    queue.unshift(calls);
+    queue.unshift(calls.sort((a, b) => a.number - b.number));
   }
 
   #drain(): boolean {
-    if (++this.#reads % READS_PER_LOOK === 0) this.#freeStuck();
+    if (++this.#reads % READS_PER_LOOK === 0 && this.#sending) {
+      this.#freeStuck();
+    }
     let any = false;
     for (const { channel } of this.#workers) {
       if (channel.inFlight > 0 && channel.drain()) any = true;
@@ -504,7 +516,7 @@ export class Dispatcher implements Executor {
     if (!this.#workers.has(worker)) return;
     if (outcome === DROPPED) worker.left++; // it has not begun
     this.#warm(worker);
-    worker.stuck = false;
+    this.#markStuck(worker, false);
     worker.useless = -1;
     if (worker.left === 0 && worker.channel.inFlight === 0) {
       this.#end(worker);
@@ -599,6 +611,13 @@ export class Dispatcher implements Executor {
     this.#workers.add(worker);
   }
 
+  /** It is sent nothing more, and nothing is read from it. */
+  #remove(worker: Worker): void {
+    this.#workers.delete(worker);
+    if (this.#hot === worker) this.#hot = undefined;
+    this.#markStuck(worker, false);
+  }
+
   /** Makes a worker in the place of one that died. */
   #respawn(useless = 0): void {
     if (this.#state !== "over") this.#respawned++;
@@ -661,8 +680,7 @@ export class Dispatcher implements Executor {
         ),
       );
     }
-    this.#workers.delete(worker);
-    if (this.#hot === worker) this.#hot = undefined;
+    this.#remove(worker);
     this.#requeue(this.#takeBack(worker));
     // What is left had begun, or its buffers went down with the worker.
     const lost = worker.channel.abandon();
@@ -727,8 +745,7 @@ export class Dispatcher implements Executor {
 
   /** Ends a worker; the calls that it has begun end with it. */
   #end(worker: Worker, cause?: unknown): void {
-    this.#workers.delete(worker);
-    if (this.#hot === worker) this.#hot = undefined;
+    this.#remove(worker);
     this.#ended.set(worker.child, worker.channel.begun() !== undefined);
     worker.child.terminate();
     for (const call of worker.channel.abandon()) {
