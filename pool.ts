@@ -381,7 +381,7 @@ export abstract class Pool {
    */
   starmap<A extends unknown[], R>(
     fn: (...args: A) => R,
-    iterable: Input<A>,
+    iterable: Input<Readonly<A>>,
     options: MapOptions = {},
   ): Promise<Awaited<R>[]> {
     try {
@@ -414,7 +414,7 @@ export abstract class Pool {
    */
   starmapAsync<A extends unknown[], R>(
     fn: (...args: A) => R,
-    iterable: Input<A>,
+    iterable: Input<Readonly<A>>,
     options: MapAsyncOptions<Awaited<R>> = {},
   ): AsyncResult<Awaited<R>[]> {
     checkCallbacks(options, "starmap function");

@@ -44,6 +44,8 @@ for (const PoolClass of POOLS) {
     isOf<AsyncResult<number[]>>()(pool.mapAsync(later, ["a"]));
     isOf<Promise<[number, string][]>>()(pool.starmap(pair, [[1, "a"]]));
     isOf<AsyncResult<[number, string][]>>()(pool.starmapAsync(pair, [[1, ""]]));
+    const fixed = [[1, "a"], [2, "b"]] as const;
+    isOf<Promise<[number, string][]>>()(pool.starmap(pair, fixed));
     isOf<AsyncIterableIterator<number>>()(pool.imap(later, ["a"]));
     isOf<AsyncIterableIterator<number>>()(pool.imapUnordered(double, [1]));
     isOf<Promise<string | number>>()(pool.apply(optional, [1]));
