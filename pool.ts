@@ -474,6 +474,8 @@ export abstract class Pool {
 
   /**
    * As {@linkcode Pool.imap}, with the results in the order in which they come.
+   * Those that come while this thread is busy come together, and of these only
+   * the results of one worker are sure to be in order.
    *
    * @example Usage
    * ```ts
@@ -548,7 +550,9 @@ export abstract class Pool {
   }
 
   /**
-   * Waits until all workers are gone; by then every result is ready.
+   * Waits until all workers are gone; by then every result is ready. An iteration
+   * that has begun, and whose source is longer than what it reads ahead, is waited
+   * for: take its results, or leave it by `return()`.
    *
    * @example Usage
    * ```ts
