@@ -138,16 +138,20 @@ export function checkArray(value: unknown, name: string, action: string): void {
 export function checkTransfer(transfer: unknown, action: string): void {
   checkArray(transfer, "transfer", action);
   for (const [index, item] of (transfer as unknown[]).entries()) {
-    const isOne = typeof item === "object" && item !== null &&
-      !ArrayBuffer.isView(item) && !isSharedMemory(item) &&
-      !Array.isArray(item) &&
-      Object.prototype.toString.call(item) !== "[object Object]";
-    if (isOne) continue;
+    if (mayTransfer(item)) continue;
     throw new TypeError(
       `Cannot ${action} as transfer[${index}] must be a transferable object, ` +
         `such as an ArrayBuffer: received ${shown(item)}`,
     );
   }
+}
+
+function mayTransfer(item: unknown): boolean {
+  if (typeof item !== "object" || item === null) return false;
+  if (ArrayBuffer.isView(item) || isSharedMemory(item)) return false;
+  const prototype = Object.getPrototypeOf(item);
+  return prototype !== null && prototype !== Object.prototype &&
+    prototype !== Array.prototype;
 }
 
 /**
