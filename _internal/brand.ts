@@ -14,14 +14,25 @@ const isOrdinaryInstance = Function.prototype[Symbol.hasInstance];
  * @param type The class; its subclasses are their own.
  * @param name What the copies call it.
  */
-export function brand(type: { prototype: object }, name: string): void {
+export function brand(type: object, name: string): void {
   const key = Symbol.for(`@multi/processing ${name}`);
-  Object.defineProperty(type.prototype, key, { value: true });
+  Object.defineProperty(type, key, { value: true });
   Object.defineProperty(type, Symbol.hasInstance, {
     value(this: unknown, it: unknown): boolean {
       return this === type
-        ? typeof it === "object" && it !== null && key in it
+        ? isMadeBy(it, key)
         : Reflect.apply(isOrdinaryInstance, this, [it]);
     },
   });
+}
+
+/** Whether a class with a key, or a subclass of one, has made an object. */
+function isMadeBy(it: unknown, key: symbol): boolean {
+  if (typeof it !== "object" || it === null) return false;
+  for (let at = it; (at = Object.getPrototypeOf(at)) !== null;) {
+    if (at.constructor?.[key as keyof typeof at.constructor] === true) {
+      return true;
+    }
+  }
+  return false;
 }

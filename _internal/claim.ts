@@ -18,7 +18,8 @@
  * @module
  */
 
-const MASK = 0xffff;
+/** What counts are cut to. */
+export const MASK = 0xffff;
 
 /** How many calls may be on their way at once. */
 export const MAX_SENT = 4096;

@@ -27,6 +27,7 @@ import {
   SharedChannel,
 } from "./channel.ts";
 import { Child } from "./child.ts";
+import * as claims from "./claim.ts";
 import type { ValueWire } from "./codec.ts";
 import { Definitions } from "./definitions.ts";
 import { WorkerExitError } from "./errors.ts";
@@ -38,11 +39,12 @@ import {
   canShareMemory,
   cores,
   hold,
+  nextTurn,
   release,
   stopsBusyThreads,
   wallClock,
 } from "./runtime.ts";
-import { Consumer, later, soon } from "./wait.ts";
+import { beforeBlocking, Consumer, later, soon } from "./wait.ts";
 
 /** What a dispatcher is made with. */
 export interface DispatcherOptions {
@@ -89,11 +91,17 @@ const WATCHDOG_GRACE_MS = 1000;
 /** After so many answers of others, none of its own between, the hot worker gives way. */
 const HOT = 4;
 
-/** A worker that has begun nothing for so long keeps nobody waiting behind its call. */
+/** Quick calls that have not begun after this wait behind one that is not. */
 const STUCK_MS = 5;
 
-/** While a worker is at such a call, no more than this are sent ahead to the others. */
-const AHEAD = 64;
+/** After so many calls that each of the others has begun since, a worker is passed. */
+const PASSED = 4;
+
+/** Since then no more than this are sent ahead to a worker, as they may have to come back. */
+const AHEAD = 16;
+
+/** After so many answers without it, twice as many. */
+const CALM = 256;
 
 /** How often answers are read between two looks for such workers. */
 const READS_PER_LOOK = 1024;
@@ -122,8 +130,10 @@ interface Worker {
   /** What it had claimed when that was last looked at, and since when. */
   claimed: number;
   since: number;
-  /** It is at a call that takes long, and is sent no other until it has answered. */
-  stuck: boolean;
+  /** How many calls had begun in all workers then. */
+  before: number;
+  /** It is at a call that others pass, and is sent no other until it has answered. */
+  passed: boolean;
 }
 
 /** The executor of a process pool. */
@@ -145,8 +155,12 @@ export class Dispatcher implements Executor {
   #calls = 0;
   /** How often answers were read. */
   #reads = 0;
-  /** How many workers are at a call that takes long. */
-  #stuck = 0;
+  /** How many calls have begun, and how many workers are passed. */
+  #begun = 0;
+  #passed = 0;
+  /** How many calls are sent ahead to a worker, and how many answers came since. */
+  #ahead = Infinity;
+  #calm = 0;
   /** Number of the last group. */
   #group = 0;
   /** The worker that answers most of the time: the most likely to be awake. */
@@ -161,6 +175,8 @@ export class Dispatcher implements Executor {
   #sending = true;
   /** Whether a call may not be taken for quick. */
   #strict = false;
+  /** Whether this thread is to block. */
+  #blocking = false;
   #failure: { error: unknown } | undefined;
   #state: "open" | "closing" | "over" = "open";
   #completed = 0;
@@ -203,7 +219,10 @@ export class Dispatcher implements Executor {
       this.#failed++;
       return call.settle({ ok: false, error: this.#failure.error });
     }
-    if (this.#unfinished++ === 0) hold();
+    if (this.#unfinished++ === 0) {
+      hold();
+      beforeBlocking.add(this.#sendAll);
+    }
     call.number = this.#calls++;
     this.#queue.push(call);
     this.#renewDue(); // whoever submits it may block this thread until it has run
@@ -362,7 +381,7 @@ export class Dispatcher implements Executor {
   #choose(call: Call): Worker | undefined {
     const hot = this.#hot;
     let limit = Infinity;
-    if (hot !== undefined && hot.left > 0 && !hot.stuck) {
+    if (hot !== undefined && hot.left > 0 && !hot.passed) {
       const { channel } = hot;
       if (channel.inFlight === 0) return hot;
       const pace = channel.lastFunction === call.request.fn && !this.#strict
@@ -378,9 +397,14 @@ export class Dispatcher implements Executor {
       }
     }
     let best: Worker | undefined;
-    let fewest = this.#stuck > 0 ? AHEAD : Infinity;
+    let last: Worker | undefined;
+    let fewest = this.#blocking ? Infinity : this.#ahead;
     for (const worker of this.#workers) {
-      if (worker.left <= 0 || worker.stuck) continue;
+      if (worker.left <= 0) continue;
+      if (worker.passed) {
+        if (this.#blocking && worker.channel.hasRoom) last = worker;
+        continue;
+      }
       if (limit-- === 0) break;
       // One that is not ready comes after one that is.
       const load = worker.channel.inFlight + (worker.channel.ready ? 0 : 0.5);
@@ -389,7 +413,7 @@ export class Dispatcher implements Executor {
         fewest = load;
       }
     }
-    return best;
+    return best ?? last;
   }
 
   /**
@@ -402,7 +426,8 @@ export class Dispatcher implements Executor {
   #balance(): boolean {
     if (!this.#sending) return false;
     const left = new Set<Worker>();
-    let again = this.#freeStuck();
+    let again = false;
+    this.#dealAnew();
     for (;;) {
       let idle = false;
       let fullest: Worker | undefined;
@@ -435,44 +460,64 @@ export class Dispatcher implements Executor {
   }
 
   /** Whether what waits there is likely to begin at once. */
-  #isQuick({ channel: { pace } }: Worker, waiting: number): boolean {
-    return pace <= CALL_US || (waiting + 1) * pace < QUICK_US;
+  #isQuick({ channel: { pace }, since }: Worker, waiting: number): boolean {
+    if (pace > CALL_US && (waiting + 1) * pace >= QUICK_US) return false;
+    return performance.now() - since < STUCK_MS;
   }
 
   /**
-   * If calls wait behind one that takes long, which others might pass for as long
-   * as no worker is idle, deals out anew all that has not begun.
-   *
-   * @returns Whether to look again soon, as calls wait behind others.
+   * If calls wait behind one that takes so much longer than others that these pass
+   * them, which they would for as long as no worker is idle, deals out anew all
+   * that has not begun.
    */
-  #freeStuck(): boolean {
-    let again = false;
-    const before = this.#stuck;
-    const time = performance.now();
+  #dealAnew(): void {
+    this.#look();
+    const before = this.#passed;
     for (const worker of this.#workers) {
-      const { waiting, claimed, inFlight } = worker.channel;
-      if (waiting === 0) continue;
-      if (claimed !== worker.claimed || inFlight === waiting) {
-        worker.claimed = claimed;
-        worker.since = time;
-      }
-      if (time - worker.since < STUCK_MS) again = true;
-      else this.#markStuck(worker, true);
+      const others = this.#workers.size - this.#passed - 1;
+      const { waiting, inFlight } = worker.channel;
+      const isPassed = others > 0 && waiting > 0 && inFlight > waiting &&
+        this.#begun - worker.before >= others * PASSED;
+      if (isPassed) this.#markPassed(worker, true);
     }
-    if (this.#stuck > before) {
-      for (const worker of this.#workers) {
-        this.#requeue(this.#takeBack(worker));
-      }
-      this.#send();
-    }
-    return again;
+    if (this.#passed === before) return;
+    this.#ahead = AHEAD;
+    this.#calm = 0;
+    for (const worker of this.#workers) this.#requeue(this.#takeBack(worker));
+    this.#send();
   }
 
-  #markStuck(worker: Worker, stuck: boolean): void {
-    if (worker.stuck === stuck) return;
-    worker.stuck = stuck;
-    this.#stuck += stuck ? 1 : -1;
+  /** Looks how many calls have begun since the last look, and where. */
+  #look(): void {
+    const time = performance.now();
+    const moved: Worker[] = [];
+    for (const worker of this.#workers) {
+      const { claimed } = worker.channel;
+      const more = (claimed - worker.claimed) & claims.MASK;
+      if (more === 0) continue;
+      worker.claimed = claimed;
+      worker.since = time;
+      this.#begun += more;
+      moved.push(worker);
+    }
+    for (const worker of moved) worker.before = this.#begun;
   }
+
+  #markPassed(worker: Worker, passed: boolean): void {
+    if (worker.passed === passed) return;
+    worker.passed = passed;
+    this.#passed += passed ? 1 : -1;
+  }
+
+  /**
+   * Sends all that there is room for, as this thread is to block: it may wait for
+   * what a call in the queue does.
+   */
+  readonly #sendAll = (): void => {
+    this.#blocking = true;
+    this.#send();
+    this.#blocking = false;
+  };
 
   #takeBack(worker: Worker): Call[] {
     const calls = worker.channel.takeBack();
@@ -492,9 +537,7 @@ export class Dispatcher implements Executor {
   }
 
   #drain(): boolean {
-    if (++this.#reads % READS_PER_LOOK === 0 && this.#sending) {
-      this.#freeStuck();
-    }
+    if (++this.#reads % READS_PER_LOOK === 0 && this.#sending) this.#dealAnew();
     let any = false;
     for (const { channel } of this.#workers) {
       if (channel.inFlight > 0 && channel.drain()) any = true;
@@ -516,7 +559,11 @@ export class Dispatcher implements Executor {
     if (!this.#workers.has(worker)) return;
     if (outcome === DROPPED) worker.left++; // it has not begun
     this.#warm(worker);
-    this.#markStuck(worker, false);
+    this.#markPassed(worker, false);
+    if (this.#ahead !== Infinity && ++this.#calm === CALM) {
+      this.#calm = 0;
+      this.#ahead *= 2; // in the end the rings are the limit
+    }
     worker.useless = -1;
     if (worker.left === 0 && worker.channel.inFlight === 0) {
       this.#end(worker);
@@ -556,6 +603,7 @@ export class Dispatcher implements Executor {
   #finish(): void {
     if (--this.#unfinished > 0) return;
     release();
+    beforeBlocking.delete(this.#sendAll);
     this.#endIfClosing();
   }
 
@@ -602,9 +650,10 @@ export class Dispatcher implements Executor {
       channel,
       left: maxTasksPerChild,
       useless,
-      claimed: -1,
-      since: 0,
-      stuck: false,
+      claimed: 0,
+      since: performance.now(),
+      before: this.#begun,
+      passed: false,
     };
     child.unref();
     channel.open(child.port);
@@ -615,7 +664,7 @@ export class Dispatcher implements Executor {
   #remove(worker: Worker): void {
     this.#workers.delete(worker);
     if (this.#hot === worker) this.#hot = undefined;
-    this.#markStuck(worker, false);
+    this.#markPassed(worker, false);
   }
 
   /** Makes a worker in the place of one that died. */
@@ -665,7 +714,12 @@ export class Dispatcher implements Executor {
         code,
         cause === undefined ? {} : { cause },
       );
-    const { ready } = worker.channel;
+    // The message that its initializer has failed may come after its end.
+    const { channel } = worker;
+    for (let turns = PATIENCE; turns > 0 && !channel.ready; turns--) {
+      await new Promise<void>(nextTurn);
+    }
+    const { ready } = channel;
     const isIdle = worker.channel.begun() === undefined;
     const useless = isIdle ? worker.useless + 1 : 0;
     if (isIdle && (!ready || useless > MAX_USELESS)) {

@@ -22,7 +22,7 @@ import {
   watchLimits,
 } from "./limits.ts";
 import { timeoutError } from "./check.ts";
-import { isThenable } from "./promises.ts";
+import { ignoreRejections, isThenable } from "./promises.ts";
 import { hold, release } from "./runtime.ts";
 
 /** What is to be mapped, and how. */
@@ -55,6 +55,7 @@ export function mapAll(
     const open = new Set<Call>();
     let done = 0;
     let reading = true;
+    let source: Reader | undefined;
     let over = false;
     const deadline = deadlineOf(limits);
     const group = executor.newGroup();
@@ -68,14 +69,6 @@ export function mapAll(
       if (error) reject(error.error);
       else resolve(joined(results));
     };
-    const unwatch = watchLimits(
-      limits,
-      action,
-      (error) => end({ error }, true),
-    );
-    // Before the input runs code of its own, which may close the pool.
-    const unregister = read((error) => end({ error }));
-    let source: Reader | undefined;
     const stopReading = () => {
       if (!reading) return;
       reading = false;
@@ -84,6 +77,13 @@ export function mapAll(
       release();
       source.close(true); // if there is more of it, an error is why
     };
+    // Before the input runs code of its own, which may close the pool.
+    const unregister = read((error) => end({ error }));
+    const unwatch = watchLimits(
+      limits,
+      action,
+      (error) => end({ error }, true),
+    );
     const submit = (payload: unknown[]) => {
       const at = results.push([]) - 1;
       const call = new WatchedCall(
@@ -134,10 +134,10 @@ export function mapAll(
       }
       const all = isArray(items) ? items : [...items];
       const size = request.chunkSize ?? chunkSizeFor(all.length, processes);
-      const promises = all.filter(isThenable);
-      // Of several that reject the first is told of, as by Promise.all().
-      for (const it of promises) Promise.resolve(it).catch(() => {});
-      if (promises.length > 0) return void readSlowly(new Reader(all), size);
+      if (all.some(isThenable)) {
+        ignoreRejections(all);
+        return void readSlowly(new Reader(all), size);
+      }
       for (let at = 0; at < all.length && !over; at += size) {
         submit(all.slice(at, at + size));
       }

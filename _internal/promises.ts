@@ -20,6 +20,19 @@ export function isThenable(value: unknown): value is PromiseLike<unknown> {
 }
 
 /**
+ * Lets promises reject that are awaited one after the other: of several that do
+ * the first is told of, as by `Promise.all`. What is no promise of the platform's
+ * has no such rejections, and may begin its work when it is asked.
+ *
+ * @param items Promises and other items.
+ */
+export function ignoreRejections(items: readonly unknown[]): void {
+  for (const it of items) {
+    if (it instanceof Promise) afterwards(it, undefined, () => {});
+  }
+}
+
+/**
  * Goes on when a promise is settled, as its `then` does at first.
  *
  * @param promise A promise of the platform's.
@@ -29,7 +42,7 @@ export function isThenable(value: unknown): value is PromiseLike<unknown> {
  */
 export function afterwards<T, R>(
   promise: Promise<T>,
-  onValue: (value: T) => R,
+  onValue?: (value: T) => R,
   onError?: (error: unknown) => R,
 ): Promise<Awaited<R>> {
   return apply(then, promise, [onValue, onError]) as Promise<Awaited<R>>;

@@ -20,7 +20,7 @@ import {
   type ItemsOptions,
   watchLimits,
 } from "./limits.ts";
-import { isThenable } from "./promises.ts";
+import { ignoreRejections, isThenable } from "./promises.ts";
 import { realm } from "./realm.ts";
 import { hold, release } from "./runtime.ts";
 import { timeoutError } from "./check.ts";
@@ -236,15 +236,11 @@ export class Stream implements AsyncIterableIterator<unknown> {
     } else this.#add(result.value);
   }
 
-  /** Of promises in an array that reject the first is told of, as by `map`. */
   #guardPromises(): void {
     if (this.#guarded) return;
     this.#guarded = true;
     const { items } = this.#request;
-    if (!Array.isArray(items)) return;
-    for (const it of items.filter(isThenable)) {
-      Promise.resolve(it).catch(() => {});
-    }
+    if (Array.isArray(items)) ignoreRejections(items);
   }
 
   #add(item: unknown): void {

@@ -85,20 +85,22 @@ export function checkMayBlock(action: string): void {
   );
 }
 
-/** What was put off till the event loop has its turn. */
-const postponed = new Set<() => void>();
+/**
+ * What is to be done before this thread blocks in a wait, as what it waits for may
+ * need it: nothing else of this thread goes on then.
+ */
+export const beforeBlocking: Set<() => void> = new Set();
 
 /**
- * Calls back in a later turn of the event loop, or before this thread blocks in a
- * wait, as what it waits for may need what was put off.
+ * Calls back in a later turn of the event loop, or before this thread blocks.
  *
  * @param callback Called once.
  */
 export function soon(callback: () => void): void {
   const once = () => {
-    if (postponed.delete(once)) callback();
+    if (beforeBlocking.delete(once)) callback();
   };
-  postponed.add(once);
+  beforeBlocking.add(once);
   nextTurn(once);
 }
 
@@ -216,8 +218,8 @@ export class Doorbell {
     let value = poll();
     if (value !== undefined || timeout === 0) return value;
     leaveIfTerminated();
-    if (postponed.size > 0) {
-      for (const callback of postponed) callback();
+    if (beforeBlocking.size > 0) {
+      for (const callback of beforeBlocking) callback();
     }
     const budget = this.#syncJudge.budget(BRIEF_MS);
     if (budget > 0) {

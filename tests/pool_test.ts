@@ -375,6 +375,50 @@ for (const Pool of POOLS) {
     assertEquals([back!.length, Object.keys(back!)], [length, ["7"]]);
   });
 
+  test(`${name} asks what has a then() once, and not ahead of its turn`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(1);
+    let asked = 0;
+    class Query implements PromiseLike<number> {
+      readonly then = <A, B>(
+        onValue?: ((value: number) => A | PromiseLike<A>) | null,
+        onError?: ((reason: unknown) => B | PromiseLike<B>) | null,
+      ): Promise<A | B> => {
+        asked++;
+        return Promise.resolve(1).then(onValue, onError);
+      };
+    }
+    const queries = Array.from({ length: 1000 }, () => new Query());
+    assertEquals(await pool.map(same, queries.slice(0, 10)), Array(10).fill(1));
+    assertEquals(asked, 10);
+    for await (const it of pool.imap(same, queries)) {
+      assertEquals(it, 1);
+      break;
+    }
+    assert(asked < 20, `${asked} were asked`);
+  });
+
+  test(`${name}.map() leaves nothing of a call whose input closes the pool`, {
+    timeout,
+  }, async () => {
+    const pool = new Pool(1);
+    const input = {
+      get [Symbol.asyncIterator]() {
+        pool.close();
+        return async function* () {
+          yield 1;
+        };
+      },
+    };
+    const controller = new AbortController();
+    const { signal } = controller;
+    const call = pool.map(same, input, { timeout: 10, signal });
+    assertEquals(await outcomes([call]), ["PoolClosedError"]);
+    controller.abort(); // an error of a listener would be an uncaught one
+    await pool.join();
+  });
+
   test(`${name} results can be polled with timeout 0 in a loop`, {
     timeout,
   }, async () => {

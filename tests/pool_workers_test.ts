@@ -1157,3 +1157,46 @@ test("ProcessPool counts no chunk for maxTasksPerChild that has not begun", {
   await assertRejects(() => all, Error, "the first");
   assertEquals(await pool.apply(nameOf), name);
 });
+
+test("ProcessPool sends what is in its queue before its thread blocks", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(2);
+  const gate = new Event();
+  const long = pool.apply((gate: Event) => gate.wait(), [gate]);
+  const short = () => new Promise<void>((resolve) => setTimeout(resolve, 1));
+  // What waits behind the long call comes back, and few are sent ahead now.
+  await Promise.all(
+    Array.from({ length: 4 }, async () => {
+      for (let i = 0; i < 20; i++) await pool.apply(short);
+    }),
+  );
+  const done = new Event();
+  const others = Array.from({ length: 100 }, () => pool.apply(short));
+  const last = pool.apply((done: Event) => done.set(), [done]);
+  assert(done.waitSync({ timeout: 20_000 }));
+  gate.set();
+  await Promise.all([long, last, ...others]);
+});
+
+test(
+  "ProcessPool tells of what its initializer threw, whatever else ends the worker",
+  {
+    timeout,
+  },
+  async () => {
+    for (let i = 0; i < 20; i++) {
+      const initializer = () => {
+        const { process } = globalThis as Any;
+        if (process) setTimeout(() => process.exit(7));
+        throw new RangeError("of the initializer");
+      };
+      await using pool = new ProcessPool(1, { initializer });
+      await assertRejects(
+        () => pool.apply(() => 1),
+        RangeError,
+        "of the initializer",
+      );
+    }
+  },
+);
