@@ -109,7 +109,10 @@ const READS_PER_LOOK = 1024;
 /** After so many workers that ended before they answered anything, no more are made. */
 const MAX_USELESS = 16;
 
-/** How often `#replace` waits for answers to earlier calls before it stops the worker. */
+/**
+ * For so many turns the last message of a worker that ended may come, and so often
+ * answers to earlier calls are waited for before a worker is stopped.
+ */
 const PATIENCE = 50;
 
 /** Microtasks between an answer and the spin, for whoever awaited the answer. */
