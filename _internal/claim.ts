@@ -19,7 +19,7 @@
  */
 
 /** What counts are cut to. */
-export const MASK = 0xffff;
+const MASK = 0xffff;
 
 /** How many calls may be on their way at once. */
 export const MAX_SENT = 4096;
@@ -108,4 +108,15 @@ export function unclaimed(cells: Int32Array, word: number): number {
  */
 export function claimed(cells: Int32Array, word: number): number {
   return Atomics.load(cells, word) & MASK;
+}
+
+/**
+ * How many calls were claimed between two looks.
+ *
+ * @param before What {@linkcode claimed} was.
+ * @param now What it is, fewer than 2^16 calls later.
+ * @returns The number.
+ */
+export function between(before: number, now: number): number {
+  return (now - before) & MASK;
 }

@@ -1,0 +1,477 @@
+/**
+ * Which worker runs a call, and when that is thought over.
+ *
+ * The reasons stand in ARCHITECTURE.md, under "Which worker".
+ *
+ * @module
+ */
+
+import { type Call, type Outcome, takesBuffers, UnsentError } from "./call.ts";
+import type { Channel } from "./channel.ts";
+import * as claims from "./claim.ts";
+import { QUICK_US } from "./protocol.ts";
+import { Queue } from "./queue.ts";
+import { cores } from "./runtime.ts";
+
+/**
+ * About what this thread takes to send a call and to read its answer, in
+ * microseconds: calls that take as long keep as many workers busy, and more of
+ * them would only take its core.
+ */
+const CALL_US = 1;
+
+/** After so many answers of others, none of its own between, the hot worker gives way. */
+const HOT = 4;
+
+/** Quick calls that have not begun after this wait behind one that is not. */
+const STUCK_MS = 5;
+
+/** After so many calls that each of the others has begun since, a worker is passed. */
+const PASSED = 4;
+
+/** Since then no more than this are sent ahead to a worker, as they may have to come back. */
+const AHEAD = 16;
+
+/** After so many answers without it, twice as many. */
+const CALM = 256;
+
+/** How often answers are read between two looks for such workers. */
+const READS_PER_LOOK = 1024;
+
+/** How far a worker has come; only a {@linkcode Scheduler} changes it. */
+export interface Progress {
+  /** What it had claimed when that was last looked at, and since when. */
+  claimed: number;
+  since: number;
+  /** How many calls had begun in all workers then. */
+  before: number;
+  /** It is at a call that others pass, and is sent no other until it has answered. */
+  passed: boolean;
+}
+
+/** A worker, for whoever gives it calls. */
+export interface Schedulable {
+  readonly channel: Channel;
+  /** Calls it may still be sent before it is replaced. */
+  left: number;
+  readonly progress: Progress;
+}
+
+/** Who is told what comes of a call. */
+export interface SchedulerEvents<W> {
+  /** It cannot be sent: for whoever waits for it, that is its end. */
+  onUnsent(call: Call, outcome: Outcome): void;
+  /** It has left the queue, and went to no worker. */
+  onDropped(): void;
+  /** The worker has ended while it was sent a call, which has to be abandoned. */
+  onLost(worker: W): void;
+  /** {@linkcode Scheduler.rest} is to be called again before this thread sleeps. */
+  onDoubt(): void;
+}
+
+/** Gives calls to workers, in the order of their submission. */
+export class Scheduler<W extends Schedulable> {
+  readonly #events: SchedulerEvents<W>;
+  readonly #queue = new Queue<Call>();
+  readonly #workers = new Set<W>();
+  /** The number of the next call. */
+  #number = 0;
+  /** How often answers were read. */
+  #reads = 0;
+  /** How many calls have begun, and how many workers are passed. */
+  #begun = 0;
+  #passed = 0;
+  /** How many calls are sent ahead to a worker, and how many answers came since. */
+  #ahead = Infinity;
+  #calm = 0;
+  /** The worker that answers most of the time: the most likely to be awake. */
+  #hot: W | undefined;
+  /** How many answers of others came since its last one. */
+  #rival = 0;
+  /**
+   * Whether calls may be sent now: not while a channel sends one, which may run
+   * getters of its arguments, and not while one is emptied. What comes meanwhile
+   * waits in the queue, or in a microtask.
+   */
+  #sending = true;
+  /** Whether a call may not be taken for quick. */
+  #strict = false;
+  /** Whether this thread is to block. */
+  #blocking = false;
+
+  /** @param events Who is told. */
+  constructor(events: SchedulerEvents<W>) {
+    this.#events = events;
+  }
+
+  /** The workers that may be sent calls. */
+  get workers(): ReadonlySet<W> {
+    return this.#workers;
+  }
+
+  /** How many calls are in the queue. */
+  get queued(): number {
+    return this.#queue.length;
+  }
+
+  /** Whether calls may be sent and taken back now. */
+  get isFree(): boolean {
+    return this.#sending;
+  }
+
+  /**
+   * Gives calls to another worker too.
+   *
+   * @param worker The worker.
+   */
+  add(worker: W): void {
+    worker.progress.before = this.#begun;
+    this.#workers.add(worker);
+  }
+
+  /**
+   * Gives a worker no more calls.
+   *
+   * @param worker The worker.
+   */
+  remove(worker: W): void {
+    this.#workers.delete(worker);
+    if (this.#hot === worker) this.#hot = undefined;
+    this.#markPassed(worker, false);
+  }
+
+  /**
+   * Puts a call at the end of the queue.
+   *
+   * @param call The call.
+   */
+  push(call: Call): void {
+    call.number = this.#number++;
+    this.#queue.push(call);
+  }
+
+  /**
+   * Takes calls out of the queue.
+   *
+   * @param calls The calls.
+   * @returns Those that were there.
+   */
+  drop(calls: ReadonlySet<Call>): Call[] {
+    return this.#queue.remove(calls);
+  }
+
+  /**
+   * Empties the queue.
+   *
+   * @returns What was there.
+   */
+  clear(): Call[] {
+    return this.#queue.clear();
+  }
+
+  /** Sends what can be sent, and lets no worker be idle while calls wait. */
+  dispatch(): void {
+    this.send();
+    if (this.#balance()) this.#events.onDoubt();
+  }
+
+  /** Sends what can be sent. */
+  send(): void {
+    if (!this.#sending) return;
+    while (this.#queue.length > 0) {
+      const worker = this.#choose(this.#queue.at(0)!);
+      if (worker === undefined) return;
+      const call = this.#queue.shift()!;
+      if (call.settled) {
+        this.#events.onDropped();
+        continue;
+      }
+      if (takesBuffers(call) && worker.channel.inFlight > 0) {
+        // Its buffers could not be taken back: it waits for an idle worker.
+        this.#queue.unshift([call]);
+        return;
+      }
+      let unsent: UnsentError | undefined;
+      try {
+        // A getter of an argument may come back here.
+        this.#sending = false;
+        worker.channel.send(call);
+      } catch (error) {
+        unsent = error instanceof UnsentError ? error : new UnsentError(error);
+      } finally {
+        this.#sending = true;
+      }
+      const isInFlight = unsent === undefined || unsent.withdrawn;
+      if (isInFlight) worker.left--; // before anyone is told, who may send more
+      if (unsent !== undefined) {
+        const { reason: error, index } = unsent;
+        this.#events.onUnsent(call, { ok: false, error, unsent: index });
+      }
+      if (!isInFlight) this.#events.onDropped();
+      else if (!this.#workers.has(worker)) this.#events.onLost(worker);
+    }
+  }
+
+  /**
+   * Sends all that there is room for, as this thread is to block: it may wait for
+   * what a call in the queue does.
+   */
+  readonly sendAll = (): void => {
+    this.#blocking = true;
+    this.send();
+    this.#blocking = false;
+  };
+
+  /**
+   * Does something during which nothing is sent.
+   *
+   * @param work What to do.
+   */
+  pauseFor(work: () => void): void {
+    this.#sending = false;
+    try {
+      work();
+    } finally {
+      this.#sending = true;
+    }
+  }
+
+  /**
+   * Takes back the calls that a worker has not begun.
+   *
+   * @param worker The worker.
+   * @returns The calls.
+   */
+  takeBack(worker: W): Call[] {
+    const calls = worker.channel.takeBack();
+    worker.left += calls.length;
+    return calls;
+  }
+
+  /**
+   * Puts calls back where they came from: first come, first served.
+   *
+   * @param calls The calls.
+   */
+  requeue(calls: Call[]): void {
+    const queue = this.#queue;
+    const newest = calls.reduce((most, it) => Math.max(most, it.number), -1);
+    // What came back before may be older.
+    while ((queue.at(0)?.number ?? Infinity) < newest) {
+      calls.push(queue.shift()!);
+    }
+    queue.unshift(calls.sort((a, b) => a.number - b.number));
+  }
+
+  /**
+   * Reads the answers that are there.
+   *
+   * @returns Whether there were any.
+   */
+  drain(): boolean {
+    if (++this.#reads % READS_PER_LOOK === 0 && this.#sending) this.#dealAnew();
+    let any = false;
+    for (const { channel } of this.#workers) {
+      if (channel.inFlight > 0 && channel.drain()) any = true;
+    }
+    return any;
+  }
+
+  /**
+   * Notes that a worker has answered.
+   *
+   * @param worker The worker.
+   */
+  answered(worker: W): void {
+    this.#warm(worker);
+    this.#markPassed(worker, false);
+    if (this.#ahead !== Infinity && ++this.#calm === CALM) {
+      this.#calm = 0;
+      this.#ahead *= 2; // in the end the rings are the limit
+    }
+  }
+
+  /**
+   * Looks, before this thread sleeps, that no worker is idle while calls wait.
+   *
+   * @returns For how many milliseconds it may sleep.
+   */
+  rest(): number {
+    return this.#balance() ? STUCK_MS : Infinity;
+  }
+
+  /**
+   * The worker for the next call: an idle one, else the one with the fewest.
+   *
+   * Of a function whose calls are quick, the one that answered last, as long as
+   * it gets to the call sooner than another could be woken, and after that no
+   * more than there are cores, or than this thread can keep busy. That a call is
+   * not quick after all is seen before the pool sleeps; see
+   * {@linkcode Scheduler.#balance}. One that may wait for others, as it has more
+   * than simple values, has a worker of its own if there is one: this thread may
+   * block in wait for it, and see nothing.
+   */
+  #choose(call: Call): W | undefined {
+    const hot = this.#hot;
+    let limit = Infinity;
+    if (hot !== undefined && hot.left > 0 && !hot.progress.passed) {
+      const { channel } = hot;
+      if (channel.inFlight === 0) return hot;
+      const pace = channel.lastFunction === call.request.fn && !this.#strict
+        ? channel.pace
+        : Infinity;
+      if (pace < QUICK_US && isSimple(call)) {
+        this.#events.onDoubt();
+        limit = Math.min(cores, pace / CALL_US);
+        if ((channel.inFlight + 1) * pace < QUICK_US && channel.hasRoom) {
+          return hot;
+        }
+        if (limit <= 1) return channel.hasRoom ? hot : undefined;
+      }
+    }
+    let best: W | undefined;
+    let last: W | undefined;
+    let fewest = this.#blocking ? Infinity : this.#ahead;
+    for (const worker of this.#workers) {
+      if (worker.left <= 0) continue;
+      if (worker.progress.passed) {
+        if (this.#blocking && worker.channel.hasRoom) last = worker;
+        continue;
+      }
+      if (limit-- === 0) break;
+      // One that is not ready comes after one that is.
+      const load = worker.channel.inFlight + (worker.channel.ready ? 0 : 0.5);
+      if (load < fewest && worker.channel.hasRoom) {
+        best = worker;
+        fewest = load;
+      }
+    }
+    return best ?? last;
+  }
+
+  /** A worker has answered: if no other has for a while, it becomes the hot one. */
+  #warm(worker: W): void {
+    if (worker === this.#hot) {
+      this.#rival = 0;
+    } else if (this.#hot === undefined || ++this.#rival === HOT) {
+      if (this.#hot !== undefined) this.#hot.channel.favour(false);
+      this.#hot = worker;
+      this.#rival = 0;
+      worker.channel.favour(true);
+    }
+  }
+
+  /**
+   * Lets idle workers have what waits behind a call of another, or for one that
+   * is not ready.
+   *
+   * @returns Whether to look again soon: calls that wait and seem to be quick
+   * were left, or sent, to one worker.
+   */
+  #balance(): boolean {
+    if (!this.#sending) return false;
+    const left = new Set<W>();
+    let again = false;
+    this.#dealAnew();
+    for (;;) {
+      let idle = false;
+      let fullest: W | undefined;
+      let most = 0;
+      for (const worker of this.#workers) {
+        const { inFlight, ready } = worker.channel;
+        if (inFlight === 0 && worker.left > 0 && ready) idle = true;
+        if (inFlight <= most + (ready ? 1 : 0)) continue;
+        if (left.has(worker)) continue;
+        const { waiting } = worker.channel;
+        if (waiting > most) {
+          fullest = worker;
+          most = waiting;
+        }
+      }
+      if (!idle || fullest === undefined) return again;
+      const hotIsIdle = this.#hot?.channel.inFlight === 0;
+      const leave = !hotIsIdle && this.#isQuick(fullest, most);
+      const calls = leave ? [] : this.takeBack(fullest);
+      if (leave || (hotIsIdle && calls.length > 0)) again = true;
+      if (calls.length === 0) {
+        left.add(fullest);
+        continue;
+      }
+      this.requeue(calls);
+      this.#strict = !hotIsIdle;
+      this.send();
+      this.#strict = false;
+    }
+  }
+
+  /** Whether what waits there is likely to begin at once. */
+  #isQuick({ channel: { pace }, progress }: W, waiting: number): boolean {
+    if (pace > CALL_US && (waiting + 1) * pace >= QUICK_US) return false;
+    return performance.now() - progress.since < STUCK_MS;
+  }
+
+  /**
+   * If calls wait behind one that takes so much longer than others that these pass
+   * them, which they would for as long as no worker is idle, deals out anew all
+   * that has not begun.
+   */
+  #dealAnew(): void {
+    this.#look();
+    const before = this.#passed;
+    for (const worker of this.#workers) {
+      const others = this.#workers.size - this.#passed - 1;
+      const { waiting, inFlight } = worker.channel;
+      const isPassed = others > 0 && waiting > 0 && inFlight > waiting &&
+        this.#begun - worker.progress.before >= others * PASSED;
+      if (isPassed) this.#markPassed(worker, true);
+    }
+    if (this.#passed === before) return;
+    this.#ahead = AHEAD;
+    this.#calm = 0;
+    for (const worker of this.#workers) this.requeue(this.takeBack(worker));
+    this.send();
+  }
+
+  /** Looks how many calls have begun since the last look, and where. */
+  #look(): void {
+    const time = performance.now();
+    const moved: Progress[] = [];
+    for (const { channel: { claimed }, progress } of this.#workers) {
+      const more = claims.between(progress.claimed, claimed);
+      if (more === 0) continue;
+      progress.claimed = claimed;
+      progress.since = time;
+      this.#begun += more;
+      moved.push(progress);
+    }
+    for (const progress of moved) progress.before = this.#begun;
+  }
+
+  #markPassed({ progress }: W, passed: boolean): void {
+    if (progress.passed === passed) return;
+    progress.passed = passed;
+    this.#passed += passed ? 1 : -1;
+  }
+}
+
+/**
+ * How far a worker has come that has yet to begin.
+ *
+ * @returns Its progress.
+ */
+export function noProgress(): Progress {
+  return { claimed: 0, since: performance.now(), before: 0, passed: false };
+}
+
+/** How many values of a call are looked at. */
+const FEW_VALUES = 16;
+
+/** Whether a call is given a few simple values and nothing else. */
+function isSimple({ request: { payload, transfer } }: Call): boolean {
+  if (transfer !== undefined || payload.length > FEW_VALUES) return false;
+  for (let i = 0; i < payload.length; i++) {
+    const value = payload[i];
+    if (typeof value === "object" && value !== null) return false;
+  }
+  return true;
+}
