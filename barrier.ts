@@ -24,7 +24,7 @@ import { adopt, register, shareable } from "./_internal/shared.ts";
 import { describe, reviveSync } from "./_internal/callable.ts";
 import { BrokenBarrierError } from "./_internal/errors.ts";
 import { isThenable } from "./_internal/promises.ts";
-import { hold, release } from "./_internal/runtime.ts";
+import { hold, release } from "./_internal/runtime/loop.ts";
 import {
   checkMayBlock,
   Doorbell,

@@ -6,7 +6,8 @@
 
 import { brand } from "./_internal/brand.ts";
 import { checkSignal, timeoutOf } from "./_internal/check.ts";
-import { nextTurn, sharedCells } from "./_internal/runtime.ts";
+import { nextTurn } from "./_internal/runtime/loop.ts";
+import { sharedCells } from "./_internal/runtime/memory.ts";
 import { adopt, register, shareable } from "./_internal/shared.ts";
 import {
   checkMayBlock,

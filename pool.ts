@@ -41,7 +41,7 @@ import {
 import { LocalExecutor } from "./_internal/local.ts";
 import { mapAll } from "./_internal/mapping.ts";
 import { Counter, nextNumber, realm } from "./_internal/realm.ts";
-import { cores } from "./_internal/runtime.ts";
+import { cores } from "./_internal/runtime/which.ts";
 import { Stream } from "./_internal/streaming.ts";
 import { AsyncResult } from "./async_result.ts";
 

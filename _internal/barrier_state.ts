@@ -27,7 +27,7 @@
  * @module
  */
 
-import { sharedCells } from "./runtime.ts";
+import { sharedCells } from "./runtime/memory.ts";
 
 /** [all] Phase in the low 3 bits, then the count, then the generation. */
 export const WORD = 0;

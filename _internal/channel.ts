@@ -45,13 +45,9 @@ import {
 import { Queue } from "./queue.ts";
 import { realm } from "./realm.ts";
 import { follow, HEADER, lead, type Ring, ringOf, roomAt } from "./ring.ts";
-import {
-  hearsOn,
-  nextTurn,
-  type Port,
-  stopsBusyThreads,
-  timers,
-} from "./runtime.ts";
+import { nextTurn, timers } from "./runtime/loop.ts";
+import type { Port } from "./runtime/threads.ts";
+import { hearsOn, stopsBusyThreads } from "./runtime/which.ts";
 import { announce, later } from "./wait.ts";
 
 /** The pool's end of the way to one worker. */

@@ -4,7 +4,9 @@
  * @module
  */
 
-import { canBoundThreads, isSharedMemory, resolveUrl } from "./runtime.ts";
+import { isSharedMemory } from "./runtime/memory.ts";
+import { resolveUrl } from "./runtime/threads.ts";
+import { canBoundThreads } from "./runtime/which.ts";
 
 /** The longest time that the platform's timers know; past it they fire at once. */
 const TIMER_LIMIT = 2 ** 31 - 1;

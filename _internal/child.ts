@@ -7,14 +7,9 @@
 import { Latch } from "./latch.ts";
 import type { Boot, Job } from "./protocol.ts";
 import { Counter, nextNumber, realm } from "./realm.ts";
-import {
-  canShareMemory,
-  type Port,
-  sharedCells,
-  startThread,
-  stopsBusyThreads,
-  type Thread,
-} from "./runtime.ts";
+import { sharedCells } from "./runtime/memory.ts";
+import { type Port, startThread, type Thread } from "./runtime/threads.ts";
+import { canShareMemory, stopsBusyThreads } from "./runtime/which.ts";
 import { later } from "./wait.ts";
 import { program } from "./worker/program.ts";
 

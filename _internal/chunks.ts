@@ -5,7 +5,7 @@
  */
 
 import { isThenable } from "./promises.ts";
-import { reportUncaught } from "./runtime.ts";
+import { reportUncaught } from "./runtime/this_thread.ts";
 
 /** What can be read. */
 export type Items = Iterable<unknown> | AsyncIterable<unknown>;

@@ -17,14 +17,14 @@ import {
 } from "./callable.ts";
 import { afterwards } from "./promises.ts";
 import { realm } from "./realm.ts";
+import { isSharedMemory } from "./runtime/memory.ts";
 import {
   hasItemsOnly,
   isDisguised,
   isEmptied,
   isRuinedInside,
-  isSharedMemory,
-  MAX_DEPTH,
-} from "./runtime.ts";
+} from "./runtime/values.ts";
+import { MAX_DEPTH } from "./runtime/which.ts";
 import { reviveShared, type SharedWire } from "./shared.ts";
 
 /** A value on the wire. */

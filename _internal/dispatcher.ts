@@ -32,14 +32,8 @@ import { WorkerExitError } from "./errors.ts";
 import { newGroup } from "./group.ts";
 import { Latch } from "./latch.ts";
 import { BELL_CELLS, BellCell } from "./protocol.ts";
-import {
-  canShareMemory,
-  hold,
-  nextTurn,
-  release,
-  stopsBusyThreads,
-  wallClock,
-} from "./runtime.ts";
+import { hold, nextTurn, release, wallClock } from "./runtime/loop.ts";
+import { canShareMemory, stopsBusyThreads } from "./runtime/which.ts";
 import { noProgress, type Schedulable, Scheduler } from "./scheduler.ts";
 import { beforeBlocking, Consumer, later, soon } from "./wait.ts";
 

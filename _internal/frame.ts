@@ -9,7 +9,8 @@
  * @module
  */
 
-import { encodeInto, isDisguised } from "./runtime.ts";
+import { encodeInto } from "./runtime/memory.ts";
+import { isDisguised } from "./runtime/values.ts";
 
 /** What a value is; the length that follows is in parentheses. */
 const Tag = {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { hold, nextTurn, release, startTimer } from "./runtime.ts";
+import { hold, nextTurn, release, startTimer } from "./runtime/loop.ts";
 
 /** How long to wait. */
 export interface LatchOptions {

@@ -5,7 +5,8 @@
  */
 
 import { timeoutError } from "./check.ts";
-import { reportUncaught, startTimer, wallClock } from "./runtime.ts";
+import { startTimer, wallClock } from "./runtime/loop.ts";
+import { reportUncaught } from "./runtime/this_thread.ts";
 
 /** A time and a signal, checked. */
 export interface Limits {

@@ -14,7 +14,7 @@ import {
 import type { AnyFunction } from "./callable.ts";
 import { Latch } from "./latch.ts";
 import { Queue } from "./queue.ts";
-import { hold, release } from "./runtime.ts";
+import { hold, release } from "./runtime/loop.ts";
 import { runCall } from "./run_call.ts";
 
 /** What runs once before all calls. */

@@ -23,7 +23,7 @@ import {
 } from "./limits.ts";
 import { timeoutError } from "./check.ts";
 import { ignoreRejections, isThenable } from "./promises.ts";
-import { hold, release } from "./runtime.ts";
+import { hold, release } from "./runtime/loop.ts";
 
 /** What is to be mapped, and how. */
 export interface MapRequest extends ItemsOptions {

@@ -15,7 +15,7 @@ import {
 } from "./codec.ts";
 import { afterwards } from "./promises.ts";
 import type { Numbers, PayloadWire } from "./protocol.ts";
-import { hasItemsOnly, isDisguised } from "./runtime.ts";
+import { hasItemsOnly, isDisguised } from "./runtime/values.ts";
 
 /** Fewer numbers are not worth a typed array. */
 const MANY = 64;

@@ -7,7 +7,8 @@
  */
 
 import type { AnyFunction } from "./callable.ts";
-import { canShareMemory, sharedCells } from "./runtime.ts";
+import { sharedCells } from "./runtime/memory.ts";
+import { canShareMemory } from "./runtime/which.ts";
 import type { SharedWire } from "./shared.ts";
 
 /** Where a function marked with `task` is found. */

@@ -11,7 +11,7 @@ import type { Channel } from "./channel.ts";
 import * as claims from "./claim.ts";
 import { QUICK_US } from "./protocol.ts";
 import { Queue } from "./queue.ts";
-import { cores } from "./runtime.ts";
+import { cores } from "./runtime/which.ts";
 
 /**
  * About what this thread takes to send a call and to read its answer, in

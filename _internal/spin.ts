@@ -6,7 +6,8 @@
  */
 
 import { afterwards } from "./promises.ts";
-import { cores, nextTurn, pause, wallClock } from "./runtime.ts";
+import { nextTurn, wallClock } from "./runtime/loop.ts";
+import { cores, pause } from "./runtime/which.ts";
 
 // Taken once, so that a task that replaces the globals harms only itself.
 const { notify, waitAsync } = Atomics;

@@ -22,7 +22,7 @@ import {
 } from "./limits.ts";
 import { ignoreRejections, isThenable } from "./promises.ts";
 import { realm } from "./realm.ts";
-import { hold, release } from "./runtime.ts";
+import { hold, release } from "./runtime/loop.ts";
 import { timeoutError } from "./check.ts";
 
 /** What is to be streamed, and how. */

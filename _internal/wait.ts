@@ -1,8 +1,8 @@
 /**
  * The only sleeper: everything that waits for shared memory to change waits
  * here, but for a thread that is to stay where it is and is never woken
- * (`stay()` of runtime.ts). ARCHITECTURE.md has the argument why no wake-up is
- * lost. Before a sleep it may pay to spin: see spin.ts.
+ * (`stay()` of this_thread.ts). ARCHITECTURE.md has the argument why no wake-up
+ * is lost. Before a sleep it may pay to spin: see spin.ts.
  *
  * The rule for whoever uses it: change the word first, then ring. The rule
  * here: read the word, then ask `poll`, then sleep on the word that was read.
@@ -11,19 +11,14 @@
  * @module
  */
 
+import { hold, nextTurn, release, startTimer, timers } from "./runtime/loop.ts";
+import { leaveThread, stay } from "./runtime/this_thread.ts";
 import {
   canShareMemory,
   cores,
-  hold,
-  leaveThread,
   mayBlock,
-  nextTurn,
-  release,
-  startTimer,
-  stay,
   stopsBusyThreads,
-  timers,
-} from "./runtime.ts";
+} from "./runtime/which.ts";
 import { afterwards } from "./promises.ts";
 import { realm } from "./realm.ts";
 import { burst, Spin, SpinJudge } from "./spin.ts";

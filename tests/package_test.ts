@@ -73,7 +73,8 @@ function assertPrinted({ code, stdout, stderr }: ProgramResult): void {
 /** The files of the published package. */
 async function sources(): Promise<Map<string, string>> {
   const files = new Map<string, string>();
-  for (const folder of ["", "_internal/", "_internal/worker/"]) {
+  const folders = ["", "_internal/", "_internal/runtime/", "_internal/worker/"];
+  for (const folder of folders) {
     for (const name of await readdir(new URL(folder || ".", root))) {
       if (!name.endsWith(".ts")) continue;
       const path = folder + name;

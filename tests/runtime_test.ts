@@ -1,4 +1,4 @@
-// What differs between runtimes: that one file asks, and what is done where
+// What differs between runtimes: that one folder asks, and what is done where
 // something is missing.
 
 import { test } from "node:test";
@@ -20,7 +20,7 @@ import { double } from "./testdata/tasks.ts";
 const timeout = 40_000;
 const root = new URL("../", import.meta.url);
 
-/** What only `_internal/runtime.ts` may say. */
+/** What only the files of `_internal/runtime/` may say. */
 const QUESTIONS = [
   /\b(?:Deno|Bun)\b(?!\.PermissionOptions)/,
   /(?<![.\w"/])process\s*[.?[]/,
@@ -40,18 +40,20 @@ function codeOf(source: string): string[] {
     .map((line) => line.replace(/`[^`$]*`/g, "``"));
 }
 
-test("No file but _internal/runtime.ts asks which runtime it runs on", {
+test("No file outside _internal/runtime asks which runtime it runs on", {
   timeout,
 }, async () => {
-  const files = ["", "_internal/", "_internal/worker/"].map(async (folder) =>
-    (await readdir(new URL(folder || ".", root)))
-      .filter((name) => name.endsWith(".ts"))
-      .map((name) => folder + name)
+  const internal = new URL("_internal/", root);
+  const names = [
+    ...await readdir(root),
+    ...(await readdir(internal, { recursive: true }))
+      .map((name) => "_internal/" + name.replaceAll("\\", "/")),
+  ].filter((name) =>
+    name.endsWith(".ts") && !name.startsWith("_internal/runtime/") &&
+    name !== "_internal/worker/program.ts"
   );
   const asking: string[] = [];
-  const names = (await Promise.all(files)).flat();
   for (const name of names) {
-    if (/\/(?:runtime|program)\.ts$/.test(name)) continue;
     const source = await readFile(new URL(name, root), "utf8");
     codeOf(source).forEach((line, i) => {
       if (QUESTIONS.some((question) => question.test(line))) {
@@ -59,13 +61,13 @@ test("No file but _internal/runtime.ts asks which runtime it runs on", {
       }
     });
   }
-  assert(names.length > 20);
+  assert(names.length > 40);
   assertEquals(asking, []);
 });
 
 test("The test above sees a question", { timeout }, async () => {
   const source = await readFile(
-    new URL("_internal/runtime.ts", root),
+    new URL("_internal/runtime/which.ts", root),
     "utf8",
   );
   const found = codeOf(source)

@@ -26,7 +26,8 @@ import {
   type ToServer,
 } from "../_internal/protocol.ts";
 import { HEADER, lead, ringOf } from "../_internal/ring.ts";
-import { mayBlock, type Port } from "../_internal/runtime.ts";
+import type { Port } from "../_internal/runtime/threads.ts";
+import { mayBlock } from "../_internal/runtime/which.ts";
 import { until } from "./_pools.ts";
 
 const timeout = 20_000;

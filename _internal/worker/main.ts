@@ -14,10 +14,8 @@ import {
   dressWorkerScope,
   guardThread,
   leaveThread,
-  type Port,
-  runHost,
-  whenBooted,
-} from "../runtime.ts";
+} from "../runtime/this_thread.ts";
+import { type Port, runHost, whenBooted } from "../runtime/threads.ts";
 import { leaveIfTerminated, onChange } from "../wait.ts";
 import { runProcess } from "./process.ts";
 import { endThread } from "./report.ts";

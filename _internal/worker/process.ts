@@ -7,7 +7,7 @@
 import { type AnyFunction, explained, reviveCallable } from "../callable.ts";
 import { decode } from "../codec.ts";
 import type { ProcessJob } from "../protocol.ts";
-import { catchStrayErrors } from "../runtime.ts";
+import { catchStrayErrors } from "../runtime/this_thread.ts";
 import { endThread, report } from "./report.ts";
 
 /**

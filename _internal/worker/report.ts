@@ -5,7 +5,8 @@
  */
 
 import { realm } from "../realm.ts";
-import { exitThread, inspect, leaveThread } from "../runtime.ts";
+import { exitThread, leaveThread } from "../runtime/this_thread.ts";
+import { inspect } from "../runtime/values.ts";
 import { tidyStack } from "../stack.ts";
 import { isTerminated } from "../wait.ts";
 

@@ -29,16 +29,10 @@ import {
 } from "../protocol.ts";
 import { follow, HEADER, lead, ringOf, roomAt } from "../ring.ts";
 import { runCall } from "../run_call.ts";
-import {
-  catchStrayErrors,
-  hearsOn,
-  nextTurn,
-  type Port,
-  runWithin,
-  stopsBusyThreads,
-  timers,
-  wallClock,
-} from "../runtime.ts";
+import { nextTurn, timers, wallClock } from "../runtime/loop.ts";
+import { catchStrayErrors, runWithin } from "../runtime/this_thread.ts";
+import type { Port } from "../runtime/threads.ts";
+import { hearsOn, stopsBusyThreads } from "../runtime/which.ts";
 import { isTurnOverdue } from "../spin.ts";
 import { announce, Consumer, leaveIfTerminated, onChange } from "../wait.ts";
 import { Pace } from "./pace.ts";

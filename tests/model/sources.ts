@@ -58,7 +58,7 @@ const BOUNDS: Edit[] = [
     replace: "const LINE = 1;",
   },
   {
-    file: "_internal/runtime.ts",
+    file: "_internal/runtime/which.ts",
     find: "scope.navigator?.hardwareConcurrency",
     replace: "1",
   },
@@ -68,7 +68,7 @@ const BOUNDS: Edit[] = [
     replace: "isOverdue(): boolean {\n    return false;",
   },
   {
-    file: "_internal/runtime.ts",
+    file: "_internal/runtime/this_thread.ts",
     find: "export function catchStrayErrors(",
     replace: "export function catchStrayErrors(_: unknown): void {}\n" +
       "export function catchStrayErrorsOfThreads(",
@@ -95,7 +95,13 @@ export async function withSources<T>(
 ): Promise<T> {
   const folder = await mkdtemp(join(tmpdir(), "multi-processing-model-"));
   try {
-    const files = ["event.ts", "barrier.ts", "_internal", "_internal/worker"];
+    const files = [
+      "event.ts",
+      "barrier.ts",
+      "_internal",
+      "_internal/runtime",
+      "_internal/worker",
+    ];
     for (const file of files) {
       if (file.endsWith(".ts")) await cp(join(root, file), join(folder, file));
       else {

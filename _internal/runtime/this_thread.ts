@@ -1,0 +1,237 @@
+/**
+ * How this thread ends, and what it does about that before it has to.
+ *
+ * @module
+ */
+
+import { nextTurn } from "./loop.ts";
+import {
+  type Any,
+  builtin,
+  canShareMemory,
+  deno,
+  process,
+  runtime,
+  scope,
+  stopsBusyThreads,
+} from "./which.ts";
+
+/**
+ * Ends this thread with a code: `process.exit` as it was before any task could
+ * replace it, and later perhaps one that tells the code before.
+ */
+let exit: ((code: number) => void) | undefined = process?.exit?.bind(process);
+
+/**
+ * Changes how this thread ends.
+ *
+ * @param end Ends it with a code.
+ */
+export function endBy(end: (code: number) => void): void {
+  exit = end;
+}
+
+/** `Deno.exit`, likewise. */
+const exitDeno: ((code: number) => void) | undefined = deno?.exit?.bind(deno);
+
+/** `close` of a browser's worker, likewise. */
+export const closeScope: () => void = scope.close?.bind(scope);
+
+/**
+ * Whether this thread is ending. Handlers of errors may still be called then,
+ * and a second exit would change the code, or spin for ever on Deno.
+ */
+let exiting = false;
+
+/** Ends this thread, unless there is an error: a code that is none, say. */
+function leave<T>(end: () => T): T {
+  exiting = true;
+  try {
+    return end();
+  } catch (error) {
+    exiting = false;
+    throw error;
+  }
+}
+
+/**
+ * Ends this worker thread with an exit code, unless it is ending already.
+ *
+ * @param code The code its parent sees.
+ */
+export function exitThread(code: number): void {
+  if (exiting) return;
+  leave(() => exit ? exit(code) : closeScope());
+}
+
+/** Lets no further line of this thread run. */
+export function stay(): void {
+  if (!canShareMemory) return;
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+}
+
+/**
+ * Ends this worker thread, which its parent has terminated. Where this returns,
+ * the thread ends once it is back in its event loop.
+ */
+export function leaveThread(): void {
+  // Deno's process.exit() spins for ever in a thread that was terminated.
+  if (exitDeno) exitDeno(1);
+  else exitThread(1);
+}
+
+/**
+ * Lets something be done before a task's own `process.exit()` or `Deno.exit()`,
+ * and, on a runtime that cannot stop a busy thread, before it prints or tells
+ * other threads of anything.
+ *
+ * @param before Called first; may throw.
+ */
+export function guardThread(before: () => void): void {
+  const guard = (
+    owner: Any,
+    key: string,
+    call = (real: () => unknown) => real(),
+  ) => {
+    const real = owner?.[key];
+    if (typeof real !== "function") return;
+    owner[key] = function (this: unknown, ...args: unknown[]) {
+      before();
+      return call(() => real.apply(this ?? owner, args));
+    };
+  };
+  guard(process, "exit", leave);
+  guard(deno, "exit", leave);
+  if (stopsBusyThreads) return;
+  for (const key of Object.keys(console)) {
+    if (key !== "Console") guard(console, key); // that is a class
+  }
+  guard(scope.BroadcastChannel?.prototype, "postMessage");
+  for (const output of [deno?.stdout, deno?.stderr]) {
+    guard(output, "write");
+    guard(output, "writeSync");
+  }
+}
+
+/**
+ * Makes the worker's global scope the same on every runtime: `self`, its
+ * `name` and `close()`.
+ *
+ * @param name The name of the process that the thread is.
+ * @param end Ends the thread with an exit code.
+ */
+export function dressWorkerScope(
+  name: string,
+  end: (code: number) => void,
+): void {
+  const define = (key: string, value: unknown) =>
+    Object.defineProperty(globalThis, key, {
+      value,
+      writable: true,
+      configurable: true,
+      enumerable: true,
+    });
+  if (typeof scope.self === "undefined") define("self", globalThis);
+  define("name", name);
+  if (exit) {
+    define("close", () => {
+      end(0);
+      // A browser's ends at its next turn only; the parent, which knows of the
+      // end, stops the thread.
+      if (runtime === "browser") stay();
+    });
+  }
+}
+
+/**
+ * Calls back for every error that nothing in this worker caught, a rejection
+ * included, instead of letting the runtime end the thread.
+ *
+ * @param report Is given what was thrown.
+ * @returns What calls back when all that was thrown till then has been reported.
+ */
+export function catchStrayErrors(
+  report: (error: unknown) => void,
+): (callback: () => void) => void {
+  const tell = (error: unknown) => {
+    if (!exiting) report(error);
+  };
+  if (runtime === "deno" || runtime === "browser") {
+    // Rejections are told in the order in which they came about, but when they
+    // are is the platform's business. So the last one is our own.
+    const last = {};
+    let whenTold: () => void;
+    scope.addEventListener("unhandledrejection", (event: Any) => {
+      event.preventDefault();
+      if (event.reason !== last) return tell(event.reason);
+      event.stopImmediatePropagation();
+      whenTold();
+    });
+    scope.addEventListener("error", (event: Any) => {
+      event.preventDefault();
+      tell(event.error ?? new Error(event.message));
+    });
+    return (callback) => {
+      whenTold = callback;
+      // In a later turn, after what is a few microtasks away.
+      nextTurn(() => void new Promise((_, reject) => reject(last)));
+    };
+  }
+  process.on("uncaughtException", tell);
+  process.on("unhandledRejection", tell);
+  return nextTurn;
+}
+
+const GUARDED = Symbol.for("@multi/processing guarded");
+let watched: Any;
+
+/**
+ * Runs a function, and interrupts it when it takes too long: for a runtime that
+ * cannot stop a busy thread from outside. What the function does after its first
+ * `await` is not covered.
+ *
+ * @param milliseconds The time.
+ * @param fn The function.
+ * @returns What it returned, in a box, or `undefined` if it was interrupted.
+ */
+export function runWithin<T>(
+  milliseconds: number,
+  fn: () => T,
+): { value: T } | undefined {
+  watched ??= new (builtin("node:vm").Script)(
+    `globalThis[Symbol.for("${GUARDED.description}")]()`,
+  );
+  let result: { value: T } | { error: unknown } | undefined;
+  Object.defineProperty(globalThis, GUARDED, {
+    configurable: true,
+    value: () => {
+      try {
+        result = { value: fn() };
+      } catch (error) {
+        result = { error };
+      }
+    },
+  });
+  try {
+    watched.runInThisContext({ timeout: Math.max(1, Math.ceil(milliseconds)) });
+  } catch (error) {
+    if ((error as Any)?.code !== "ERR_SCRIPT_EXECUTION_TIMEOUT") throw error;
+    return undefined;
+  }
+  if (result && "error" in result) throw result.error;
+  return result;
+}
+
+/**
+ * Makes an error an uncaught one.
+ *
+ * @param error The error.
+ */
+export function reportUncaught(error: unknown): void {
+  if (typeof reportError === "function") reportError(error);
+  else {
+    queueMicrotask(() => {
+      throw error;
+    });
+  }
+}

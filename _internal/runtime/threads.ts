@@ -1,0 +1,448 @@
+/**
+ * How a thread is started, from both sides.
+ *
+ * Which kind of worker each runtime gets, and why, stands in ARCHITECTURE.md.
+ *
+ * @module
+ */
+
+import { timers } from "./loop.ts";
+import { sharedCells } from "./memory.ts";
+import { closeScope, endBy, exitThread } from "./this_thread.ts";
+import {
+  type Any,
+  canShareMemory,
+  deno,
+  process,
+  runtime,
+  scope,
+  usesNodeThreads,
+  workerThreads,
+} from "./which.ts";
+
+/** Locks that a thread's end releases, however it comes. */
+const locks = scope.navigator?.locks as {
+  request(name: string, granted: () => unknown): Promise<unknown>;
+} | undefined;
+
+/** A name that nobody else has; `crypto.randomUUID` is for secure pages only. */
+function newLock(): string {
+  const numbers = crypto.getRandomValues(new Uint32Array(4));
+  return `@multi/processing ${numbers.join("-")}`;
+}
+
+/** The parent's end of the wire to a worker. */
+export interface Port {
+  /** Sends a message; throws a `DataCloneError` if it cannot be cloned. */
+  postMessage(message: unknown, transfer?: Transferable[]): void;
+  /** Called for each message that comes. */
+  onmessage: ((event: { data: Any }) => void) | null;
+  /** Called for each message that comes and cannot be read. */
+  onmessageerror: (() => void) | null;
+  /** Lets no further message come or go. */
+  close(): void;
+  /** Lets the port not hold the event loop. */
+  unref?(): void;
+}
+
+/** What {@linkcode startThread} needs to know. */
+export interface ThreadOptions {
+  /** The program's source text. */
+  source: string;
+  /** The thread's name, for debuggers. */
+  name: string;
+  /** What the program is to do; it is given it by {@linkcode whenBooted}. */
+  boot: unknown;
+  /** Where the program is a file, to be loaded instead of the text. */
+  url?: string | undefined;
+  /** What the thread may do (Deno). */
+  permissions?: unknown;
+  /** Called once, when the thread has ended. */
+  onExit: (code: number, error: unknown) => void;
+}
+
+/** A worker thread, seen from the thread that started it. */
+export interface Thread {
+  /** The wire to it. */
+  readonly port: Port;
+  /** Lets the program end although the thread still runs; at first it holds it. */
+  unref(): void;
+  /** Stops the thread, at once where the runtime can. */
+  terminate(): void;
+}
+
+/**
+ * Starts a thread from source text: no file, no permission, nothing to resolve.
+ *
+ * @param options The program, what it is to do and who to tell of its end.
+ * @returns The thread.
+ * @throws {DOMException} A `DataCloneError` if what it is to do cannot be sent.
+ */
+export function startThread(options: ThreadOptions): Thread {
+  const Channel = usesNodeThreads
+    ? workerThreads().MessageChannel
+    : MessageChannel;
+  const { port1, port2 } = new Channel();
+  try {
+    if (runtime === "bun") return startBunThread(options, port1, port2);
+    // Before the thread is made: what cannot be cloned costs no thread.
+    port1.postMessage(options.boot);
+  } catch (error) {
+    port1.close();
+    throw error;
+  }
+  if (options.permissions !== undefined) {
+    return startBounded(options, port1, port2);
+  }
+  return usesNodeThreads
+    ? startNodeThread(options, port1, port2)
+    : startBrowserThread(options, port1, port2);
+}
+
+function dataUrl(source: string): string {
+  return `data:text/javascript,${encodeURIComponent(source)}`;
+}
+
+/**
+ * A program that runs the one that comes with it. Deno 2.9 keeps a copy of a
+ * data: URL for each worker, for ever, so that one is short. It awaits nothing:
+ * a thread that exits before its module has been evaluated leaves two file
+ * descriptors of its event loop open.
+ */
+const LOADER = "import { workerData } from 'node:worker_threads';" +
+  "(0, eval)(workerData.source);";
+
+/** Where {@linkcode MESSAGE_LOADER} leaves what it was handed. */
+const HANDED = Symbol.for("@multi/processing handed");
+
+/**
+ * The same for global workers, which are handed it as their first message. Bun
+ * translates the text of a module before it runs it: of the whole program that
+ * takes a third of a thread's start. As a function, since what a script declares
+ * that is evaluated stays slow there, a third of the calls a second.
+ */
+const MESSAGE_LOADER = `addEventListener("message", ({ data }) => {
+  globalThis[Symbol.for("${HANDED.description}")] = data;
+  new Function(data.source)();
+}, { once: true });`;
+
+/** A program as a script; V8 would parse it twice in a function. */
+function asScript(source: string): string {
+  return `"use strict";${source}\n//# sourceURL=multiprocessing:worker`;
+}
+
+/** Deno and Node: `node:worker_threads`. */
+function startNodeThread(options: ThreadOptions, port: Any, far: Any): Thread {
+  const worker = new (workerThreads().Worker)(
+    new URL(options.url ?? dataUrl(LOADER)),
+    {
+      name: options.name,
+      workerData: options.url === undefined
+        ? { port: far, source: asScript(options.source) }
+        : { port: far },
+      transferList: [far],
+    },
+  );
+  return asThread(worker, port, options);
+}
+
+function asThread(worker: Any, port: Any, options: ThreadOptions): Thread {
+  let failure: unknown;
+  worker.on("error", (error: unknown) => failure = error);
+  worker.on("exit", (code: number) => options.onExit(code, failure));
+  return {
+    port,
+    unref: () => worker.unref(),
+    terminate: () => void worker.terminate(),
+  };
+}
+
+/**
+ * Bun, whose global `Worker` starts five times faster than its Node kind. Of a
+ * data: URL Bun 1.4 keeps a copy for each worker, for ever. Before the first turn
+ * of a worker's event loop it collects garbage, for longer than all that is left
+ * to do for a first call, so the worker is told at once what it is to do.
+ */
+function startBunThread(options: ThreadOptions, port: Any, far: Any): Thread {
+  const { url, name } = options;
+  const worker = new Worker(url ?? blobUrl(MESSAGE_LOADER), {
+    type: "module",
+    name,
+  }) as Any;
+  const source = url === undefined ? asScript(options.source) : undefined;
+  // The event of its end has the exit code's low byte only.
+  const code = canShareMemory ? sharedCells(2, "thread") : undefined;
+  try {
+    const handed: Handed = { port: far, boot: options.boot, code, source };
+    worker.postMessage(handed, [far]);
+  } catch (error) {
+    worker.terminate();
+    throw error;
+  }
+  let failure: unknown;
+  worker.addEventListener("error", (event: Any) => {
+    event.preventDefault?.();
+    failure = event.error ?? new Error(event.message || "worker failed");
+  });
+  worker.addEventListener(
+    "close",
+    (event: Any) => {
+      const isKnown = code !== undefined && Atomics.load(code, 1) === 1;
+      const exitCode = isKnown ? Atomics.load(code, 0) : event.code;
+      options.onExit(failure === undefined ? exitCode : 1, failure);
+    },
+  );
+  return {
+    port,
+    unref: () => worker.unref(),
+    terminate: () => worker.terminate(),
+  };
+}
+
+/** What a browser's worker says of itself: that it lives, or its exit code. */
+const SIGN = "@multi/processing";
+
+/** How long the exit code of a worker may be on its way after its end. */
+const LAST_WORDS_MS = 100;
+
+/** The programs that have a URL. */
+const blobUrls = new Map<string, string>();
+
+function blobUrl(source: string): string {
+  let url = blobUrls.get(source);
+  if (url === undefined) {
+    url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+    blobUrls.set(source, url);
+  }
+  return url;
+}
+
+/**
+ * Browsers, which tell nobody of a worker's end. So it says its exit code
+ * before it ends, and for an end that it does not know of (the browser's own)
+ * it holds a lock for life, which is granted here then.
+ */
+function startBrowserThread(
+  options: ThreadOptions,
+  port: Any,
+  far: Any,
+): Thread {
+  const { name, url, source } = options;
+  const refused = (cause?: unknown) =>
+    new Error(
+      url === undefined
+        ? `Cannot start thread "${name}" as the browser refuses its blob: URL, ` +
+          `which a Content Security Policy without "worker-src blob:" does: ` +
+          `allow it, or serve the file of @multi/processing/worker and pass ` +
+          `its URL as the option workerUrl`
+        : `Cannot start thread "${name}" as the worker file cannot be loaded: ` +
+          `received ${url}`,
+      cause === undefined ? {} : { cause },
+    );
+  let worker: Worker;
+  try {
+    worker = new Worker(url ?? blobUrl(source), { type: "module", name });
+  } catch (error) {
+    throw refused(error);
+  }
+  let alive = false;
+  let ended = false;
+  const end = (code: number, error?: unknown) => {
+    if (ended) return;
+    ended = true;
+    worker.terminate();
+    options.onExit(code, error);
+  };
+  const lock = newLock();
+  worker.addEventListener("message", ({ data }) => {
+    const sign = data?.[SIGN];
+    if (typeof sign === "number") return end(sign);
+    if (sign !== lock) return;
+    alive = true;
+    // What the worker said before it ended may come a little later.
+    locks?.request(
+      lock,
+      () => void timers.setTimeout(() => end(0), LAST_WORDS_MS),
+    );
+  });
+  worker.addEventListener("error", (event) => {
+    event.preventDefault();
+    // A worker that is refused, or cannot be loaded, has no message.
+    const { message } = event;
+    end(1, alive || message ? event.error ?? new Error(message) : refused());
+  });
+  worker.postMessage({ port: far, lock }, [far]);
+  return {
+    port,
+    unref() {},
+    terminate: () => end(1),
+  };
+}
+
+/** `postMessage` of a browser's worker, as it was before any task could replace it. */
+const postToParent: (message: unknown) => void = scope.postMessage?.bind(scope);
+
+/** Tells the parent of this thread, which is a browser's, how it ends. */
+function reportToParent(lock: string, port: Port): Promise<void> {
+  endBy((code) => {
+    postToParent({ [SIGN]: code });
+    port.close();
+    closeScope();
+  });
+  return holdForLife(lock, { [SIGN]: lock });
+}
+
+/** Holds a lock until this thread ends, and says so once it does. */
+function holdForLife(lock: string, message: unknown): Promise<void> {
+  return new Promise((resolve) => {
+    const live = () => {
+      postToParent(message);
+      resolve();
+      return new Promise(() => {});
+    };
+    if (locks) locks.request(lock, live);
+    else live(); // the page is not secure
+  });
+}
+
+/**
+ * Makes a URL absolute; a page's relative ones are its own.
+ *
+ * @param url The URL.
+ * @returns The absolute one, or `undefined` if it is none.
+ */
+export function resolveUrl(url: string | URL): string | undefined {
+  try {
+    return new URL(url, scope.document?.baseURI).href;
+  } catch {
+    return undefined;
+  }
+}
+
+/** What a host is told. */
+interface HostOptions {
+  name: string;
+  permissions: unknown;
+}
+
+/**
+ * A thread with fewer permissions than this one. Of Deno's two kinds of worker
+ * only the global one can have them, and that one tells nobody of its end and
+ * holds the program. So it is started by a host, a thread of the other kind,
+ * which waits for its end and ends with its exit code.
+ */
+function startBounded(options: ThreadOptions, port: Any, far: Any): Thread {
+  const { source, name, permissions } = options;
+  const worker = new (workerThreads().Worker)(new URL(dataUrl(LOADER)), {
+    name: `${name} (host)`,
+    workerData: {
+      port: far,
+      source: asScript(source),
+      host: { name, permissions },
+    },
+    transferList: [far],
+  });
+  return asThread(worker, port, options);
+}
+
+/**
+ * Runs a host, if this thread is one.
+ *
+ * @returns Whether it is.
+ */
+export function runHost(): boolean {
+  if (!usesNodeThreads) return false;
+  const handed = workerThreads().workerData;
+  const host: HostOptions | undefined = handed?.host;
+  if (host === undefined) return false;
+  const { port, source } = handed; // its own program is the worker's too
+  const worker = new Worker(dataUrl(MESSAGE_LOADER), {
+    type: "module",
+    name: host.name,
+    deno: { permissions: host.permissions },
+  } as WorkerOptions);
+  const code = sharedCells(2, "thread");
+  const lock = newLock();
+  worker.addEventListener("error", (event) => {
+    event.preventDefault();
+    exitThread(1);
+  });
+  // The worker holds the lock for life, so it is granted here when it has ended.
+  worker.addEventListener("message", () => {
+    locks!.request(lock, () => exitThread(Atomics.load(code, 0)));
+  }, { once: true });
+  worker.postMessage({ port, lock, code, source }, [port]);
+  return true;
+}
+
+/** Lets others see with which code this thread ends. */
+function recordExit(code: Int32Array): void {
+  const record = (exit: (code?: number) => never) => (status?: number) => {
+    const exitCode = status ?? process.exitCode ?? deno?.exitCode ?? 0;
+    Atomics.store(code, 0, Number(exitCode));
+    Atomics.store(code, 1, 1);
+    return exit(status);
+  };
+  if (deno) deno.exit = record(deno.exit);
+  process.exit = record(process.exit.bind(process));
+  endBy(process.exit);
+}
+
+/** What a thread is handed at its start. */
+interface Handed {
+  port: Port;
+  /** What it is to do, if that does not come by the port. */
+  boot?: unknown;
+  /** The program, if the thread was not started from it. */
+  source?: string | undefined;
+  /** Where it leaves its exit code, if the platform does not tell it. */
+  code?: Int32Array | undefined;
+  /** A lock to hold for life, if the platform does not tell of its end. */
+  lock?: string;
+}
+
+/**
+ * Calls back once this worker knows what to do.
+ *
+ * @param begin Is given what it is to do, and its end of the wire.
+ */
+export function whenBooted(begin: (boot: Any, port: Port) => void): void {
+  const take = (handed: Handed) =>
+    // Nothing may run that could end the thread before its end can be told.
+    whenEndIsTold(handed, () => {
+      const { port, boot } = handed;
+      if (boot !== undefined) {
+        // Someone who listens keeps the thread alive until its job ends it; no
+        // message is lost, as one who expects any listens before this returns.
+        port.onmessage = () => {};
+        return begin(boot, port);
+      }
+      // Uncaught, so that the parent is told of it.
+      port.onmessageerror = () => {
+        throw new Error("Cannot read what this thread is to run");
+      };
+      port.onmessage = ({ data }) => begin(data, port);
+    });
+  const given = usesNodeThreads ? workerThreads().workerData : undefined;
+  const handed = given ?? scope[HANDED];
+  delete scope[HANDED];
+  if (handed) return take(handed);
+  scope.addEventListener(
+    "message",
+    (event: MessageEvent) => take(event.data),
+    { once: true },
+  );
+}
+
+/** Calls back once the parent will be told how this thread ends. */
+function whenEndIsTold(
+  { port, code, lock }: Handed,
+  callback: () => void,
+): void {
+  if (code !== undefined) recordExit(code);
+  if (lock === undefined) return callback();
+  const told = code === undefined
+    ? reportToParent(lock, port)
+    : holdForLife(lock, "locked");
+  told.then(callback);
+}
