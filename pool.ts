@@ -473,9 +473,10 @@ export abstract class Pool {
   }
 
   /**
-   * As {@linkcode Pool.imap}, with the results in the order in which they come.
-   * Those that come while this thread is busy come together, and of these only
-   * the results of one worker are sure to be in order.
+   * As {@linkcode Pool.imap}, with the results in the order in which they come
+   * about. Of those that come about while this thread is busy and are no plain
+   * values (maps, say, or typed arrays) only the results of one worker are sure
+   * to be in order.
    *
    * @example Usage
    * ```ts

@@ -36,7 +36,8 @@ export type Outcome =
    * `before`: the results of the items before the one that failed; `unsent`: the
    * index of an item that could not be sent, so that those before it did not run;
    * `late`: the worker has seen its deadline pass; `dropped`: it did not begin, as
-   * one of its group had failed, or it was withdrawn.
+   * one of its group had failed, or it was withdrawn; `second`: another one of its
+   * group had failed before it.
    */
   | {
     ok: false;
@@ -45,6 +46,7 @@ export type Outcome =
     unsent?: number | undefined;
     late?: boolean;
     dropped?: boolean;
+    second?: boolean;
   };
 
 /** Of a call that did not begin. */

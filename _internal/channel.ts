@@ -90,7 +90,18 @@ export interface Channel {
    * no other begin.
    */
   abandon(): Call[];
-  /** Reads the answers that are there; tells whether there were any. */
+  /** Looks for answers; those that come later are left for the next look. */
+  look(): void;
+  /** When the next answer that can be read was given, as {@linkcode isLater} compares. */
+  readonly next: number | undefined;
+  /**
+   * Reads the answers that were seen.
+   *
+   * @param until Those that were given later are left, but for the next one.
+   * @returns Whether there were any.
+   */
+  read(until?: number): boolean;
+  /** Looks, and reads. */
   drain(): boolean;
   /** Resolves when every answer that was sent has been read. */
   settled(): Promise<void>;
@@ -241,11 +252,11 @@ abstract class Posting {
       if (wire.ok) {
         return { ok: true, value: kind === "apply" ? values![0] : values };
       }
-      const { late } = wire;
+      const { late, second } = wire;
       const error = fromThrownWire(wire.error);
       return values
-        ? { ok: false, error, late, before: values }
-        : { ok: false, error, late };
+        ? { ok: false, error, late, second, before: values }
+        : { ok: false, error, late, second };
     };
     const fail = (error: unknown): Outcome => ({ ok: false, error });
     try {
@@ -308,8 +319,9 @@ export class SharedChannel extends Posting implements Channel {
   #lastNumber = 0;
   /** What the worker told of its pace when its answers were read last. */
   #pace = 0;
-  /** Where the last answer that was read ends. */
+  /** Where the last answer that was read ends, and the last one that was seen. */
   #read = 0;
+  #seen = 0;
   /** The calls in flight, oldest first. */
   readonly #entries = new Queue<Entry>();
   /** How many payloads were posted, and how many posted answers were read, mod 2^32. */
@@ -532,12 +544,31 @@ export class SharedChannel extends Posting implements Channel {
     return this.#entries.clear().map(({ call }) => call);
   }
 
-  drain(): boolean {
-    const written = Atomics.load(this.#cells, LaneCell.Written);
-    if (written !== this.#read) this.#pace = this.#cells[LaneCell.Pace]!;
+  look(): void {
+    this.#seen = Atomics.load(this.#cells, LaneCell.Written);
+    if (this.#seen !== this.#read) this.#pace = this.#cells[LaneCell.Pace]!;
+  }
+
+  get next(): number | undefined {
+    if (this.inFlight === 0 || this.#read === this.#seen) return undefined;
+    let word;
+    try {
+      const at = follow(this.#answers, this.#read);
+      word = this.#answers.words[(at >> 2) + 1]!;
+    } catch {
+      return 0; // read() says why
+    }
+    const kind = word & AnswerFrame.KindMask;
+    if (kind === AnswerFrame.Posted && this.#posted.length === 0) {
+      return undefined; // its message will come
+    }
+    return word - kind;
+  }
+
+  read(until?: number): boolean {
     const ring = this.#answers;
     let any = false;
-    while (this.#read !== written && this.inFlight > 0) {
+    while (this.#read !== this.#seen && this.inFlight > 0) {
       let end;
       let kind;
       let wire;
@@ -545,7 +576,9 @@ export class SharedChannel extends Posting implements Channel {
       try {
         const at = follow(ring, this.#read);
         end = at + ring.words[at >> 2]!;
-        kind = ring.words[(at >> 2) + 1];
+        const word = ring.words[(at >> 2) + 1]!;
+        kind = word & AnswerFrame.KindMask;
+        if (any && until !== undefined && isLater(word - kind, until)) break;
         if (kind === AnswerFrame.Posted) {
           if (this.#posted.length === 0) break; // its message will come
           wire = this.#posted.shift()!;
@@ -580,6 +613,11 @@ export class SharedChannel extends Posting implements Channel {
     return any;
   }
 
+  drain(): boolean {
+    this.look();
+    return this.read();
+  }
+
   async settled(): Promise<void> {
     this.drain();
     if (this.#read === Atomics.load(this.#cells, LaneCell.Written)) return;
@@ -601,7 +639,6 @@ export class SharedChannel extends Posting implements Channel {
 
   protected onPosted(outcome: PostedWire): void {
     this.#posted.push(outcome);
-    this.drain();
     this.events.onHeard();
   }
 
@@ -615,7 +652,7 @@ export class SharedChannel extends Posting implements Channel {
       let at = this.#read;
       for (; at !== written && count < this.inFlight; count++) {
         at = follow(ring, at);
-        const kind = ring.words[(at >> 2) + 1];
+        const kind = ring.words[(at >> 2) + 1]! & AnswerFrame.KindMask;
         if (kind === AnswerFrame.Posted && posted-- <= 0) break;
         at += ring.words[at >> 2]!;
       }
@@ -629,6 +666,17 @@ export class SharedChannel extends Posting implements Channel {
     const oldest = this.#entries.at(0)?.from ?? -1;
     return roomAt(this.#calls, this.#at, oldest);
   }
+}
+
+/**
+ * Tells whether an answer was given later than another.
+ *
+ * @param time {@linkcode Channel.next} of the one.
+ * @param other That of the other.
+ * @returns Whether it was; of two that were given at the same time neither was.
+ */
+export function isLater(time: number, other: number): boolean {
+  return ((time - other) | 0) > 0;
 }
 
 /** Whether two arguments may be, or have inside, the same object. */
@@ -705,6 +753,14 @@ export class PlainChannel extends Posting implements Channel {
     const call = this.#call;
     this.#call = undefined;
     return call === undefined ? [] : [call];
+  }
+
+  readonly next = undefined;
+
+  look(): void {}
+
+  read(): boolean {
+    return false;
   }
 
   drain(): boolean {

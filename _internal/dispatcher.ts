@@ -324,7 +324,10 @@ export class Dispatcher implements Executor {
     const events = {
       onAnswer: (call: Call, outcome: Outcome | Promise<Outcome>) =>
         this.#onAnswer(worker, call, outcome),
-      onHeard: () => this.#consumer?.rouse(),
+      onHeard: () => {
+        this.#scheduler.drain();
+        this.#consumer?.rouse();
+      },
       onReady: () => this.#scheduler.dispatch(),
       onBroken: (error: unknown) => this.#break(error),
       onSpoilt: (error: unknown) => this.#discard(worker, error),

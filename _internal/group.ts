@@ -5,7 +5,8 @@
  * call of a group fails writes the group's number into the word of that group,
  * and whoever claims a call looks there first. Of groups that share a word the
  * last that failed is known: the calls of the others begin until the pool has
- * read of their failure. Who changes a word:
+ * read of their failure, and more than one of a group may be the first to fail.
+ * Who changes a word:
  *
  * | who | from | to |
  * | --- | --- | --- |
@@ -40,18 +41,19 @@ export function newGroup(
 }
 
 /**
- * Lets no further call of a group begin.
+ * Lets no further call of a group begin, as one has failed.
  *
  * @param cells Shared memory.
  * @param word Where the words begin.
  * @param group The number.
+ * @returns Whether it was the first of them that failed.
  */
 export function failGroup(
   cells: Int32Array,
   word: number,
   group: number,
-): void {
-  Atomics.store(cells, word + group % GROUP_CELLS, group);
+): boolean {
+  return Atomics.exchange(cells, word + group % GROUP_CELLS, group) !== group;
 }
 
 /**

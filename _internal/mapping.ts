@@ -32,6 +32,9 @@ export interface MapRequest extends ItemsOptions {
   items: Items;
 }
 
+/** How a chunk failed. */
+type Failure = Outcome & { ok: false };
+
 /**
  * Maps a function over all items.
  *
@@ -57,6 +60,7 @@ export function mapAll(
     let reading = true;
     let source: Reader | undefined;
     let over = false;
+    let second: Failure | undefined;
     const deadline = deadlineOf(limits);
     const group = executor.newGroup();
 
@@ -84,6 +88,10 @@ export function mapAll(
       action,
       (error) => end({ error }, true),
     );
+    const fail = ({ late, error }: Failure) => {
+      if (late) end({ error: timeoutError(action(), limits.timeout) }, true);
+      else end({ error });
+    };
     const submit = (payload: unknown[]) => {
       const at = results.push([]) - 1;
       const call = new WatchedCall(
@@ -92,11 +100,11 @@ export function mapAll(
           open.delete(call);
           if (over) return;
           if (!outcome.ok) {
-            const { dropped, late, error } = outcome;
-            if (dropped) return; // the answer of the one that failed will come
-            return late
-              ? end({ error: timeoutError(action(), limits.timeout) }, true)
-              : end({ error });
+            if (!outcome.dropped && !outcome.second) return fail(outcome);
+            // The answer of the one that failed will come.
+            if (outcome.second) second ??= outcome;
+            if (open.size === 0 && second) fail(second);
+            return;
           }
           results[at] = outcome.value as ArrayLike<unknown>;
           done += payload.length;

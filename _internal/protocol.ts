@@ -139,8 +139,15 @@ export const CallFrame = {
   Values: 24,
 } as const;
 
-/** The word of an answer's frame beside its length. */
+/**
+ * The word of an answer's frame beside its length: what it is, and how many answers
+ * all workers of the pool had published when it was known, mod 2^30.
+ */
 export const AnswerFrame = {
+  /** What it is. */
+  KindMask: 3,
+  /** How far the number is shifted. */
+  TimeShift: 2,
   /** The result follows. */
   Value: 0,
   /** The answer comes as a message. */
@@ -200,4 +207,6 @@ export type OutcomeWire =
     before: PayloadWire | undefined;
     /** The worker has seen the deadline pass. */
     late: boolean;
+    /** Another call of its group had failed before it. */
+    second: boolean;
   };

@@ -7,7 +7,7 @@
  */
 
 import { type Call, type Outcome, takesBuffers, UnsentError } from "./call.ts";
-import type { Channel } from "./channel.ts";
+import { type Channel, isLater } from "./channel.ts";
 import * as claims from "./claim.ts";
 import { QUICK_US } from "./protocol.ts";
 import { Queue } from "./queue.ts";
@@ -264,17 +264,32 @@ export class Scheduler<W extends Schedulable> {
   }
 
   /**
-   * Reads the answers that are there.
+   * Reads the answers that are there, in the order in which they were given.
    *
    * @returns Whether there were any.
    */
   drain(): boolean {
     if (++this.#reads % READS_PER_LOOK === 0 && this.#sending) this.#dealAnew();
-    let any = false;
     for (const { channel } of this.#workers) {
-      if (channel.inFlight > 0 && channel.drain()) any = true;
+      if (channel.inFlight > 0) channel.look();
     }
-    return any;
+    for (let any = false;;) {
+      let first: Channel | undefined;
+      let time: number | undefined;
+      let until: number | undefined;
+      for (const { channel } of this.#workers) {
+        const { next } = channel;
+        if (next === undefined) continue;
+        if (time === undefined || isLater(time, next)) {
+          first = channel;
+          until = time;
+          time = next;
+        } else if (until === undefined || isLater(until, next)) until = next;
+      }
+      if (first === undefined) return any;
+      any = first.read(until) || any;
+      if (until === undefined) return any; // no other worker has any
+    }
   }
 
   /**

@@ -5,7 +5,7 @@
  */
 
 import { assertEquals } from "@std/assert";
-import { ProcessPool, ThreadPool } from "../mod.ts";
+import { Barrier, Event, ProcessPool, ThreadPool } from "../mod.ts";
 import { travel } from "../_internal/dispatcher.ts";
 
 /** Both kinds of pool: one contract. */
@@ -63,6 +63,53 @@ export async function drained<T>(
     return { values, error };
   }
   return { values };
+}
+
+/**
+ * Lets a pool of two end a call "early" and one "late" while this thread is held
+ * up, so that it has both answers to read at once; again and again, until each of
+ * the workers was the early one.
+ *
+ * @param ask Asks for a call with each item, and resolves to what came first: the
+ * item's name and that of its worker.
+ */
+export async function endInTurn(
+  ask: (pool: ProcessPool, items: Turn[]) => Promise<string>,
+): Promise<void> {
+  await using pool = new ProcessPool(2);
+  const meet = (ready: Barrier) => ready.wait();
+  const ready = new Barrier(2);
+  await pool.map(meet, [ready, ready], { chunkSize: 1 }); // both are there
+  const early = new Set<string>();
+  while (early.size < 2) {
+    const turn = new Event();
+    const items: Turn[] = [{ name: "late", turn }, { name: "early", turn }];
+    if (Math.random() < 0.5) items.reverse();
+    const first = ask(pool, items);
+    // One of these comes after "early" in its worker, and tells "late" so.
+    const come = (turn: Event, here: Event) => {
+      turn.set();
+      here.set();
+    };
+    const here = [new Event(), new Event()];
+    const calls = here.map((event) => pool.apply(come, [turn, event]));
+    const deadline = Date.now() + 10_000;
+    while (!here.every((event) => event.isSet())) {
+      if (Date.now() > deadline) throw new Error("never came");
+    }
+    const [name, worker] = (await first).split(" ");
+    assertEquals(name, "early");
+    early.add(worker!);
+    await Promise.all(calls);
+  }
+}
+
+/** What is asked of a worker by {@linkcode endInTurn}. */
+export interface Turn {
+  /** When it is to end. */
+  name: "early" | "late";
+  /** Is set once "early" has ended. */
+  turn: Event;
 }
 
 /** Collects the shared memory that is made, until it is stopped. */

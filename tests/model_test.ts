@@ -370,12 +370,11 @@ const mistakes: [title: string, maker: Maker, ...edits: Edit[]][] = [
     lanes("", small, [LONG], 1),
     {
       file: "_internal/worker/server.ts",
-      find: `    this.#publish(at, at + HEADER, AnswerFrame.Posted);
-    if (!this.#runner.answer(task, outcome)) this.#failGroup(task);
+      find: `    this.#publish(at, at + HEADER, AnswerFrame.Posted, time);
+    this.#runner.answer(task, outcome);
 `,
-      replace:
-        `    if (!this.#runner.answer(task, outcome)) this.#failGroup(task);
-    this.#publish(at, at + HEADER, AnswerFrame.Posted);
+      replace: `    this.#runner.answer(task, outcome);
+    this.#publish(at, at + HEADER, AnswerFrame.Posted, time);
 `,
     },
   ],

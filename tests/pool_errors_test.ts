@@ -19,7 +19,13 @@ import {
   WorkerExitError,
 } from "../mod.ts";
 import { type Module, runProgram } from "./_program.ts";
-import { type AnyPool, drained, POOLS } from "./_pools.ts";
+import {
+  type AnyPool,
+  drained,
+  endInTurn,
+  POOLS,
+  type Turn,
+} from "./_pools.ts";
 import { failDeep, failWith, throwBarrier } from "./testdata/pool_tasks.ts";
 
 const timeout = 30_000;
@@ -531,4 +537,20 @@ test("Errors come with the message and the properties that they had", {
   };
   const error = await thrown(pool, named);
   assertEquals([error.name, { ...error }], ["Own", { name: "Own", code: 7 }]);
+});
+
+test("map() rejects with the error that came first in time", {
+  timeout,
+}, async () => {
+  const fail = ({ name, turn }: Turn) => {
+    if (name === "late") turn.waitSync();
+    throw new Error(`${name} ${self.name}`);
+  };
+  await endInTurn(async (pool, items) => {
+    const error = await assertRejects(
+      () => pool.map(fail, items, { chunkSize: 1 }),
+      Error,
+    );
+    return error.message;
+  });
 });

@@ -4,7 +4,15 @@ import { test } from "node:test";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Event, PoolClosedError, ProcessPool } from "../mod.ts";
 import { runProgram } from "./_program.ts";
-import { drained, POOLS, reached, sharedCells, until } from "./_pools.ts";
+import {
+  drained,
+  endInTurn,
+  POOLS,
+  reached,
+  sharedCells,
+  type Turn,
+  until,
+} from "./_pools.ts";
 
 const timeout = 30_000;
 
@@ -477,3 +485,17 @@ test(
     assertEquals([code, stdout, stderr], [0, line + line, ""]);
   },
 );
+
+test("imapUnordered() gives results in the order in which they came about", {
+  timeout,
+}, async () => {
+  const wait = ({ name, turn }: Turn) => {
+    if (name === "late") turn.waitSync();
+    return `${name} ${self.name}`;
+  };
+  await endInTurn(async (pool, items) => {
+    const { values } = await drained(pool.imapUnordered(wait, items));
+    assertEquals(values.length, 2);
+    return values[0]!;
+  });
+});

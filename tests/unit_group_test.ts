@@ -4,7 +4,7 @@
  * @module
  */
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertFalse } from "@std/assert";
 import { test } from "node:test";
 import {
   failGroup,
@@ -19,9 +19,11 @@ test("A group has failed after one of its calls has", () => {
   const group = newGroup(cells, 1, 0);
   const other = newGroup(cells, 1, group);
   assert(!hasFailed(cells, 1, group));
-  failGroup(cells, 1, group);
+  assert(failGroup(cells, 1, group)); // the first
   assert(hasFailed(cells, 1, group));
+  assertFalse(failGroup(cells, 1, group));
   assert(!hasFailed(cells, 1, other));
+  assert(failGroup(cells, 1, other));
   assertEquals(cells[0], 0);
 });
 

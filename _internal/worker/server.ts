@@ -135,8 +135,14 @@ class Runner {
     return failed(unreadableError("args", this.#name(task)));
   }
 
-  /** Answers by a message; tells whether by a result. */
-  answer(task: Task, outcome: Outcome): boolean {
+  /** Lets no other call of its group begin; tells whether another has failed before. */
+  failsSecond(group: number): boolean {
+    return group !== 0 && this.#lane !== undefined &&
+      !failGroup(this.#lane.bell, BellCell.Groups, group);
+  }
+
+  /** Answers by a message. */
+  answer(task: Task, outcome: Outcome): void {
     if (!outcome.ok) return this.#fail(outcome, task);
     const results = task.kind === "apply"
       ? [outcome.value]
@@ -148,15 +154,13 @@ class Runner {
         kind: "answer",
         outcome: { ok: true, payload: wire },
       };
-      if (task.transferResult && this.#move(message, wire, transfer)) {
-        return true;
-      }
+      if (task.transferResult && this.#move(message, wire, transfer)) return;
       this.post(message, transfer);
-      return true;
     } catch (error) {
       const found = blame(error, results, "result", owner);
       const before = results.slice(0, Math.max(0, found.index));
-      return this.#fail({ error: found.error, before }, task);
+      const second = this.failsSecond(task.group);
+      this.#fail({ error: found.error, before, second }, task);
     }
   }
 
@@ -177,19 +181,21 @@ class Runner {
     }
   }
 
-  #fail(
-    { error, before, late = false }: Omit<Outcome & { ok: false }, "ok">,
-    task: Task,
-  ): false {
-    const send = (before: PayloadWire | undefined): false => {
+  #fail(failure: Omit<Outcome & { ok: false }, "ok">, task: Task): void {
+    const { error, before, late = false, second = false } = failure;
+    const send = (before?: PayloadWire) =>
       this.post({
         kind: "answer",
-        outcome: { ok: false, error: toThrownWire(error), before, late },
+        outcome: {
+          ok: false,
+          error: toThrownWire(error),
+          before,
+          late,
+          second,
+        },
       });
-      return false;
-    };
     // What came before the error is for streams alone.
-    if (task.group !== 0 || !before?.length) return send(undefined);
+    if (task.group !== 0 || !before?.length) return send();
     const results = before as unknown[];
     const owner = this.#name(task);
     try {
@@ -281,7 +287,13 @@ class SlowLane implements Lane {
     const error = toThrownWire(unreadableError("args", "a function"));
     this.#runner.post({
       kind: "answer",
-      outcome: { ok: false, error, before: undefined, late: false },
+      outcome: {
+        ok: false,
+        error,
+        before: undefined,
+        late: false,
+        second: false,
+      },
     });
     if (!hearsOn) nextTurn(() => endThread(1));
   }
@@ -549,13 +561,17 @@ class FastLane implements Lane {
   }
 
   #answer(task: Task, outcome: Outcome): void {
-    if (!outcome.ok) {
-      if (outcome.dropped) return this.#drop();
-      this.#failGroup(task);
-    }
+    const time = this.#time();
+    if (outcome.ok) return this.#give(task, outcome, time);
+    if (outcome.dropped) return this.#drop(time);
+    const second = this.#runner.failsSecond(task.group);
+    this.#give(task, { ...outcome, second }, time);
+  }
+
+  #give(task: Task, outcome: Outcome, time: number): void {
     const ring = this.#answers;
     const at = this.#room();
-    if (at < 0) return this.#whenRead(() => this.#answer(task, outcome));
+    if (at < 0) return this.#whenRead(() => this.#give(task, outcome, time));
     let end = -1;
     if (outcome.ok && !task.transferResult) {
       const owned = task.kind !== "apply";
@@ -567,26 +583,26 @@ class FastLane implements Lane {
       }
     }
     if (end >= 0) {
-      this.#publish(at, end, AnswerFrame.Value);
+      this.#publish(at, end, AnswerFrame.Value, time);
       return this.#ring();
     }
     // The frame first: the message wakes the pool, which finds it then.
-    this.#publish(at, at + HEADER, AnswerFrame.Posted);
-    if (!this.#runner.answer(task, outcome)) this.#failGroup(task);
+    this.#publish(at, at + HEADER, AnswerFrame.Posted, time);
+    this.#runner.answer(task, outcome);
     Atomics.add(this.#cells, LaneCell.Told, 1);
   }
 
-  /** Lets no worker begin a call that belongs with one that has failed. */
-  #failGroup({ group }: Task): void {
-    if (group !== 0) failGroup(this.#bell, BellCell.Groups, group);
+  /** Answers that a call was not begun. */
+  #drop(time = this.#time()): void {
+    const at = this.#room();
+    if (at < 0) return this.#whenRead(() => this.#drop(time));
+    this.#publish(at, at + HEADER, AnswerFrame.Dropped, time);
+    this.#ring();
   }
 
-  /** Answers that a call was not begun. */
-  #drop(): void {
-    const at = this.#room();
-    if (at < 0) return this.#whenRead(() => this.#drop());
-    this.#publish(at, at + HEADER, AnswerFrame.Dropped);
-    this.#ring();
+  /** The time as the pool's answers tell it. */
+  #time(): number {
+    return Atomics.load(this.#bell, BellCell.Answers) << AnswerFrame.TimeShift;
   }
 
   /** Where the next answer begins, or -1 if there is no room for it. */
@@ -596,11 +612,11 @@ class FastLane implements Lane {
   }
 
   /** Writes the answer's head and lets the pool see the answer, should it look. */
-  #publish(at: number, end: number, kind: number): void {
+  #publish(at: number, end: number, kind: number, time: number): void {
     const ring = this.#answers;
     lead(ring, this.#at, at);
     ring.words[at >> 2] = end - at;
-    ring.words[(at >> 2) + 1] = kind;
+    ring.words[(at >> 2) + 1] = kind | time;
     this.#at = end;
     Atomics.store(this.#cells, LaneCell.Written, end);
     Atomics.add(this.#bell, BellCell.Answers, 1);

@@ -487,7 +487,10 @@ export function lanes(
                       }`,
                   ]);
                 },
-                onHeard: () => consumer.rouse(),
+                onHeard: () => {
+                  channel.drain();
+                  consumer.rouse();
+                },
                 onReady: () => {},
                 onBroken: () => {},
               },
