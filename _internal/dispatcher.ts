@@ -19,12 +19,12 @@ import {
   describe,
   nameOf,
 } from "./callable.ts";
+import { PlainChannel } from "./plain_channel.ts";
 import {
   type LaneSizes,
-  PlainChannel,
   type SharedByWorkers,
   SharedChannel,
-} from "./channel.ts";
+} from "./shared_channel.ts";
 import { Child } from "./child.ts";
 import type { ValueWire } from "./codec.ts";
 import { Definitions } from "./definitions.ts";

@@ -304,7 +304,7 @@ const mistakes: [title: string, maker: Maker, ...edits: Edit[]][] = [
     "frames that are sent again where the old ones end",
     lanes("", small, [4, 30, "take back", 12, "send what came back"], 0),
     {
-      file: "_internal/channel.ts",
+      file: "_internal/shared_channel.ts",
       find: "    this.#at = entries[0]!.from;\n",
       replace: "",
     },
@@ -331,7 +331,7 @@ const mistakes: [title: string, maker: Maker, ...edits: Edit[]][] = [
     "an answer that is announced before it is there",
     lanes("", small, [4], 1),
     {
-      file: "_internal/worker/server.ts",
+      file: "_internal/worker/fast_lane.ts",
       find: `    Atomics.store(this.#cells, LaneCell.Written, end);
     Atomics.add(this.#bell, BellCell.Answers, 1);
 `,
@@ -341,7 +341,7 @@ const mistakes: [title: string, maker: Maker, ...edits: Edit[]][] = [
 `,
     },
     {
-      file: "_internal/worker/server.ts",
+      file: "_internal/worker/fast_lane.ts",
       find: "return this.#ring();",
       replace: "return;",
     },
@@ -350,7 +350,7 @@ const mistakes: [title: string, maker: Maker, ...edits: Edit[]][] = [
     "a payload that is posted before its frame, which does not ring",
     lanes("", small, [LONG], 1),
     {
-      file: "_internal/channel.ts",
+      file: "_internal/shared_channel.ts",
       find: "this.#publish(call, at, values, fn, this.#messages, true);",
       replace: "const number = this.#messages; queueMicrotask(() => " +
         "this.#publish(call, at, values, fn, number, true));",
@@ -360,7 +360,7 @@ const mistakes: [title: string, maker: Maker, ...edits: Edit[]][] = [
     "a payload that wakes nobody",
     lanes("", small, [LONG], 1),
     {
-      file: "_internal/worker/server.ts",
+      file: "_internal/worker/fast_lane.ts",
       find: "    this.#consumer.rouse();\n",
       replace: "",
     },
@@ -369,7 +369,7 @@ const mistakes: [title: string, maker: Maker, ...edits: Edit[]][] = [
     "a result that is posted before its frame, which does not ring",
     lanes("", small, [LONG], 1),
     {
-      file: "_internal/worker/server.ts",
+      file: "_internal/worker/fast_lane.ts",
       find: `    this.#publish(at, at + HEADER, AnswerFrame.Posted, time);
     this.#runner.answer(task, outcome);
 `,

@@ -12,11 +12,9 @@ import {
   UnsentError,
   WatchedCall,
 } from "../_internal/call.ts";
-import {
-  type ChannelEvents,
-  PlainChannel,
-  SharedChannel,
-} from "../_internal/channel.ts";
+import type { ChannelEvents } from "../_internal/channel.ts";
+import { PlainChannel } from "../_internal/plain_channel.ts";
+import { SharedChannel } from "../_internal/shared_channel.ts";
 import { Child } from "../_internal/child.ts";
 import { Definitions } from "../_internal/definitions.ts";
 import {

@@ -425,7 +425,7 @@ export function lanes(
   stops = 2,
 ): Maker {
   return entitled(name, async (sources) => {
-    const { SharedChannel } = await sources.load("_internal/channel.ts");
+    const { SharedChannel } = await sources.load("_internal/shared_channel.ts");
     const { WatchedCall } = await sources.load("_internal/call.ts");
     const { Consumer } = await sources.load("_internal/wait.ts");
     const { BELL_CELLS, BellCell, LANE_CELLS } = await sources.load(

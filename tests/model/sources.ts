@@ -43,12 +43,12 @@ const BOUNDS: Edit[] = [
     replace: "return promise.then(onValue, onError) as unknown as",
   },
   {
-    file: "_internal/worker/server.ts",
+    file: "_internal/worker/fast_lane.ts",
     find: "if (!this.#watching) this.#watch();",
     replace: "",
   },
   {
-    file: "_internal/channel.ts",
+    file: "_internal/shared_channel.ts",
     find: "later(DEAF_MS, () => {",
     replace: "((..._: unknown[]) => 0)(DEAF_MS, () => {",
   },

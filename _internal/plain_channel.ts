@@ -1,0 +1,101 @@
+/**
+ * The channel to a worker with which no memory can be shared: there are only
+ * messages, one call at a time.
+ *
+ * @module
+ */
+
+import type { Call } from "./call.ts";
+import { stopsBusyThreads } from "./runtime/which.ts";
+import { type Channel, type PostedWire, Posting } from "./channel.ts";
+
+/** Messages only, one call at a time. */
+export class PlainChannel extends Posting implements Channel {
+  ready = false;
+  #call: Call | undefined;
+
+  get inFlight(): number {
+    return this.#call === undefined ? 0 : 1;
+  }
+
+  /** Only the worker knows whether the call is past its first `await`. */
+  get guarded(): boolean {
+    return !stopsBusyThreads && this.#call?.request.deadline !== undefined;
+  }
+
+  /** What was sent may have begun: nothing is sent before the worker is ready. */
+  readonly waiting = 0;
+
+  readonly claimed = 0;
+  readonly lastFunction = undefined;
+  readonly pace = Infinity;
+
+  get hasRoom(): boolean {
+    return this.ready && this.#call === undefined;
+  }
+
+  favour(): void {} // it does not spin
+
+  protected override onReady(): void {
+    this.ready = true;
+    this.events.onReady();
+  }
+
+  send(call: Call): void {
+    const { fn, kind, deadline = 0, transferResult = false, group = 0 } =
+      call.request;
+    const id = this.define(fn);
+    this.postPayload(call, ({ wire }) => ({
+      kind: "call",
+      call: kind,
+      fn: id,
+      payload: wire,
+      deadline,
+      transferResult,
+      group,
+    }));
+    this.#call = call;
+  }
+
+  has(calls: ReadonlySet<Call>): boolean {
+    return this.#call !== undefined && calls.has(this.#call);
+  }
+
+  begun(): Call | undefined {
+    return this.#call;
+  }
+
+  takeBack(): Call[] {
+    return []; // what was posted cannot be taken back
+  }
+
+  abandon(): Call[] {
+    const call = this.#call;
+    this.#call = undefined;
+    return call === undefined ? [] : [call];
+  }
+
+  readonly next = undefined;
+
+  look(): void {}
+
+  read(): boolean {
+    return false;
+  }
+
+  drain(): boolean {
+    return false;
+  }
+
+  settled(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  protected onPosted(outcome: PostedWire): void {
+    const call = this.#call;
+    this.#call = undefined;
+    if (call !== undefined) {
+      this.events.onAnswer(call, this.outcome(call, outcome));
+    }
+  }
+}

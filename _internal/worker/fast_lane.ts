@@ -1,0 +1,369 @@
+/**
+ * Calls that come as frames in shared memory, and answers that go so.
+ *
+ * @module
+ */
+
+import type { Outcome } from "../call.ts";
+import { claim, unclaimed } from "../claim.ts";
+import { readValue, writeValue } from "../frame.ts";
+import { afterwards } from "../promises.ts";
+import {
+  AnswerFrame,
+  BellCell,
+  CallFrame,
+  LaneCell,
+  type LaneMemory,
+  type PayloadWire,
+  type ToServer,
+} from "../protocol.ts";
+import { follow, HEADER, lead, ringOf, roomAt } from "../ring.ts";
+import { nextTurn, timers, wallClock } from "../runtime/loop.ts";
+import { hearsOn } from "../runtime/which.ts";
+import { isTurnOverdue } from "../spin.ts";
+import { announce, Consumer, leaveIfTerminated, onChange } from "../wait.ts";
+import { Pace } from "./pace.ts";
+import { endThread, report } from "./report.ts";
+import { type Lane, NONE, type Runner, type Task } from "./runner.ts";
+
+/** Sync calls in a row run for this long before the event loop has its turn. */
+const TURN_MS = 2;
+
+/** How long a message may be on its way. */
+const LOST_MS = 3000;
+/** And how many turns of the event loop, where that was stopped for so long. */
+const GRACE_TURNS = 20;
+
+/** Calls back after some turns of the event loop. */
+function turns(count: number, callback: () => void): void {
+  if (count === 0) callback();
+  else nextTurn(() => turns(count - 1, callback));
+}
+
+/** A payload that was posted, or what came in its place. */
+type Payload = PayloadWire | "unreadable" | "withdrawn";
+
+/** Messages that a call needs before it can begin. */
+interface Need {
+  /** Looks whether they have come, and goes on then. */
+  look(): void;
+  /** Whether they were posted. */
+  posted(): boolean;
+}
+
+/** Calls that come as frames. */
+export class FastLane implements Lane {
+  readonly #runner: Runner;
+  readonly #cells: Int32Array;
+  readonly #bell: Int32Array;
+  readonly #calls;
+  readonly #answers;
+  /** Where the last frame that was read ends, and the last that was written. */
+  #read = 0;
+  #at = 0;
+  /** Where the last answer that was read ends, when that was last looked at. */
+  #lastRead = 0;
+  /** By number; no map, whose methods a task could replace. */
+  readonly #payloads: Record<number, Payload> = Object.create(null);
+  /** How many came, mod 2^32. */
+  #received = 0;
+  /**
+   * Something has to happen before the next call can be claimed. Who sets it owes
+   * a {@linkcode FastLane.#go}, which alone lets calls be claimed again.
+   */
+  #held = true;
+  readonly #pace: Pace;
+  /** What the call that was claimed needs. */
+  #need: Need | undefined;
+  /** How many needs there were. */
+  #needs = 0;
+  /** Whether somebody sees to it that they are met. */
+  #watching = false;
+  readonly #consumer: Consumer;
+
+  constructor(runner: Runner, memory: LaneMemory) {
+    this.#runner = runner;
+    this.#cells = memory.cells;
+    this.#pace = new Pace(memory.cells);
+    this.#bell = memory.bell;
+    this.#calls = ringOf(memory.calls);
+    this.#answers = ringOf(memory.answers);
+    this.#consumer = new Consumer({
+      cells: memory.cells,
+      word: LaneCell.Claim,
+      asleep: LaneCell.WorkerAsleep,
+      work: () => this.#work(),
+      wanted: () => !this.#held,
+      patient: () => this.#cells[LaneCell.Favoured] === 1,
+    });
+  }
+
+  /** In shared memory: there no news of this thread's end can overtake it. */
+  begin(): void {
+    Atomics.store(this.#cells, LaneCell.Ready, 1);
+    Atomics.add(this.#bell, BellCell.Answers, 1);
+    this.#ring();
+    this.#go();
+  }
+
+  receive(message: ToServer): void {
+    if (message.kind === "define") {
+      this.#runner.functions.define(message.number, message.fn);
+      this.#need?.look();
+    } else if (message.kind === "payload") this.#hear(message.payload);
+    else if (message.kind === "withdrawn") this.#hear("withdrawn");
+  }
+
+  miss(): void {
+    this.#hear("unreadable");
+  }
+
+  /** Takes the next payload, whose frame came before it and need not have rung. */
+  #hear(payload: Payload): void {
+    this.#payloads[this.#received] = payload;
+    this.#received = (this.#received + 1) | 0;
+    this.#need?.look();
+    this.#consumer.rouse();
+  }
+
+  /** Lets calls be claimed again. */
+  #go(): void {
+    this.#held = false;
+    this.#work();
+    this.#consumer.start();
+  }
+
+  /** Runs the calls that are there; tells whether there were any. */
+  #work(): boolean {
+    if (this.#held || !this.#claim()) return false;
+    const began = wallClock();
+    this.#pace.begin();
+    let time: number;
+    do {
+      this.#runFrame();
+      time = wallClock() - began;
+    } while (!this.#held && time <= TURN_MS && this.#claim());
+    this.#pace.end(time > 0);
+    if (this.#held) return true;
+    if (time > TURN_MS && unclaimed(this.#cells, LaneCell.Claim) > 0) {
+      this.#goNextTurn();
+    }
+    return true;
+  }
+
+  #claim(): boolean {
+    // A thread that was given up may still be here, and must begin nothing.
+    leaveIfTerminated();
+    return claim(this.#cells, LaneCell.Claim);
+  }
+
+  #runFrame(): void {
+    const ring = this.#calls;
+    const at = follow(ring, this.#read);
+    const word = at >> 2;
+    const flags = ring.words[word + 1]!;
+    const kind = CallFrame.Kinds[flags & CallFrame.KindMask]!;
+    const fn = ring.words[word + CallFrame.Function]!;
+    const count = ring.words[word + CallFrame.Count]!;
+    const end = at + ring.words[word]!;
+    this.#read = end;
+    const group = flags >>> CallFrame.GroupShift;
+    if (this.#runner.belongsWithFailed(group)) return this.#drop();
+    this.#pace.count(fn);
+    const task: Task = {
+      kind,
+      fn,
+      values: NONE,
+      wire: undefined,
+      deadline: ring.numbers[(at + CallFrame.Deadline) >> 3]!,
+      transferResult: (flags & CallFrame.TransferResult) !== 0,
+      group,
+    };
+    if (flags & CallFrame.Posted) {
+      return this.#when(
+        () => count in this.#payloads && this.#runner.knows(fn),
+        () => {
+          const payload = this.#payloads[count]!;
+          // Those before it were taken back.
+          for (const number in this.#payloads) {
+            if ((Number(number) - count | 0) <= 0) {
+              delete this.#payloads[number];
+            }
+          }
+          if (payload === "withdrawn") return this.#drop();
+          if (payload !== "unreadable") {
+            task.wire = payload;
+            return this.#run(task);
+          }
+          this.#answer(task, this.#runner.unreadable(task));
+          if (hearsOn) return;
+          this.#held = true;
+          nextTurn(() => endThread(1));
+        },
+        () => (Atomics.load(this.#cells, LaneCell.Posted) - count | 0) > 0,
+      );
+    }
+    const cursor = { at: at + CallFrame.Values };
+    if (count !== CallFrame.Whole) {
+      const args = new Array(count);
+      for (let i = 0; i < count; i++) args[i] = readValue(ring, cursor, end);
+      task.values = args;
+    } else task.values = readValue(ring, cursor, end) as unknown[];
+    if (this.#runner.knows(fn)) this.#run(task);
+    else this.#when(() => this.#runner.knows(fn), () => this.#run(task));
+  }
+
+  /**
+   * Does something as soon as the messages it needs have come. Once they were
+   * posted they come soon, or a task has broken what brings them, and this thread
+   * is of no use any more.
+   */
+  #when(
+    ready: () => boolean,
+    then: () => void,
+    posted: () => boolean = () => true,
+  ): void {
+    if (ready()) return then();
+    this.#held = true;
+    this.#pace.forget();
+    const need: Need = {
+      posted,
+      look: () => {
+        if (!ready()) return;
+        this.#need = undefined;
+        this.#held = false;
+        then();
+        if (!this.#held) this.#go();
+      },
+    };
+    this.#need = need;
+    this.#needs++;
+    if (!this.#watching) this.#watch();
+  }
+
+  /** Sees to it that what is needed comes; there is no timer for each need. */
+  #watch(): void {
+    this.#watching = true;
+    const number = this.#needs;
+    const late = this.#need!.posted(); // else it is being written, which takes time
+    const isOver = () => this.#need === undefined || this.#needs !== number;
+    const again = () => {
+      this.#watching = false;
+      if (this.#need !== undefined) this.#watch();
+    };
+    timers.setTimeout(() => {
+      if (!late || isOver()) return again();
+      turns(GRACE_TURNS, () => {
+        this.#need?.look();
+        if (isOver()) return again();
+        report(
+          new Error(
+            `Cannot receive messages any more as a task has changed what they ` +
+              `come by: none came within ${LOST_MS} ms`,
+          ),
+        );
+        endThread(1);
+      });
+    }, LOST_MS);
+  }
+
+  #run(task: Task): void {
+    const outcome = this.#runner.run(task);
+    if (!(outcome instanceof Promise)) return this.#answer(task, outcome);
+    this.#held = true;
+    this.#pace.forget();
+    afterwards(outcome, (outcome) => {
+      this.#held = false;
+      this.#answer(task, outcome);
+      if (this.#held) return;
+      if (isTurnOverdue()) this.#goNextTurn();
+      else this.#go();
+    });
+  }
+
+  /** Lets others' timers and messages have their turn. */
+  #goNextTurn(): void {
+    this.#held = true;
+    nextTurn(() => this.#go());
+  }
+
+  #answer(task: Task, outcome: Outcome): void {
+    const time = this.#time();
+    if (outcome.ok) return this.#give(task, outcome, time);
+    if (outcome.dropped) return this.#drop(time);
+    const second = this.#runner.failsSecond(task.group);
+    this.#give(task, { ...outcome, second }, time);
+  }
+
+  #give(task: Task, outcome: Outcome, time: number): void {
+    const ring = this.#answers;
+    const at = this.#room();
+    if (at < 0) return this.#whenRead(() => this.#give(task, outcome, time));
+    let end = -1;
+    if (outcome.ok && !task.transferResult) {
+      const owned = task.kind !== "apply";
+      const limit = at + ring.largest;
+      try {
+        end = writeValue(ring, at + HEADER, limit, outcome.value, owned);
+      } catch {
+        // A proxy's trap threw; the other lane will say so.
+      }
+    }
+    if (end >= 0) {
+      this.#publish(at, end, AnswerFrame.Value, time);
+      return this.#ring();
+    }
+    // The frame first: the message wakes the pool, which finds it then.
+    this.#publish(at, at + HEADER, AnswerFrame.Posted, time);
+    this.#runner.answer(task, outcome);
+    Atomics.add(this.#cells, LaneCell.Told, 1);
+  }
+
+  /** Answers that a call was not begun. */
+  #drop(time = this.#time()): void {
+    const at = this.#room();
+    if (at < 0) return this.#whenRead(() => this.#drop(time));
+    this.#publish(at, at + HEADER, AnswerFrame.Dropped, time);
+    this.#ring();
+  }
+
+  /** The time as the pool's answers tell it. */
+  #time(): number {
+    return Atomics.load(this.#bell, BellCell.Answers) << AnswerFrame.TimeShift;
+  }
+
+  /** Where the next answer begins, or -1 if there is no room for it. */
+  #room(): number {
+    const read = this.#lastRead = Atomics.load(this.#cells, LaneCell.Read);
+    return roomAt(this.#answers, this.#at, read === this.#at ? -1 : read);
+  }
+
+  /** Writes the answer's head and lets the pool see the answer, should it look. */
+  #publish(at: number, end: number, kind: number, time: number): void {
+    const ring = this.#answers;
+    lead(ring, this.#at, at);
+    ring.words[at >> 2] = end - at;
+    ring.words[(at >> 2) + 1] = kind | time;
+    this.#at = end;
+    Atomics.store(this.#cells, LaneCell.Written, end);
+    Atomics.add(this.#bell, BellCell.Answers, 1);
+  }
+
+  /** Wakes the pool for an answer that was published. */
+  #ring(): void {
+    announce(this.#bell, BellCell.Answers, BellCell.PoolAsleep);
+  }
+
+  /** Does something when the pool has read on; claims nothing until then. */
+  #whenRead(then: () => void): void {
+    const cells = this.#cells;
+    this.#held = true;
+    Atomics.store(cells, LaneCell.WorkerBlocked, 1);
+    onChange(cells, LaneCell.Read, this.#lastRead, () => {
+      Atomics.store(cells, LaneCell.WorkerBlocked, 0);
+      this.#held = false;
+      then();
+      if (!this.#held) this.#go();
+    });
+  }
+}
