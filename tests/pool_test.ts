@@ -663,3 +663,40 @@ test("A chunk of an async function ends soon after its last item", {
   over = true;
   assert(microtasks > 0 && microtasks < 100, `took ${microtasks} microtasks`);
 });
+
+test("Buffers move with transfer and transferResult, and are copied without", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const wrap = (bytes: Uint8Array, way: string) => {
+    (globalThis as Any).kept = bytes;
+    switch (way) {
+      case "alone":
+        return bytes;
+      case "in an object":
+        return { list: [bytes.buffer] };
+      default:
+        return new Map([[way, new DataView(bytes.buffer)]]);
+    }
+  };
+  const left = () => (globalThis as Any).kept.byteLength as number;
+  for (const way of ["alone", "in an object", "in a map"]) {
+    const bytes = new Uint8Array(1000).fill(7);
+    const copy = await pool.apply(wrap, [bytes, way]);
+    assertEquals([bytes.byteLength, await pool.apply(left)], [1000, 1000]);
+    const moved = await pool.apply(wrap, [bytes, way], {
+      transfer: [bytes.buffer],
+      transferResult: true,
+    });
+    assertEquals([bytes.byteLength, await pool.apply(left)], [0, 0]);
+    assertEquals(moved, copy);
+  }
+  const make = (n: number) => (globalThis as Any).kept = new Uint8Array(n);
+  const options = { transferResult: true };
+  assertEquals(await pool.map(make, [9], options), [new Uint8Array(9)]);
+  assertEquals(await pool.apply(left), 0);
+  for await (const bytes of pool.imap(make, [9], options)) {
+    assertEquals(bytes, new Uint8Array(9));
+  }
+  assertEquals(await pool.apply(left), 0);
+});

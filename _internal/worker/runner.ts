@@ -11,7 +11,7 @@ import { unreadableError } from "../codec.ts";
 import { KnownFunctions } from "../definitions.ts";
 import { toThrownWire } from "../error_wire.ts";
 import { failGroup, hasFailed } from "../group.ts";
-import { blame, pack, unpack } from "../payload.ts";
+import { blame, buffersIn, pack, unpack } from "../payload.ts";
 import { afterwards } from "../promises.ts";
 import {
   BellCell,
@@ -174,8 +174,9 @@ export class Runner {
     { value }: PayloadWire,
     transfer: ArrayBuffer[],
   ): boolean {
+    const all = [...new Set([...buffersIn(value), ...transfer])];
     try {
-      this.post(message, [...new Set([...buffersIn(value), ...transfer])]);
+      this.post(message, all);
       return true;
     } catch {
       return false; // what is wrong with a copy too will be told
