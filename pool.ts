@@ -474,9 +474,9 @@ export abstract class Pool {
 
   /**
    * As {@linkcode Pool.imap}, with the results in the order in which they come
-   * about. Of those that come about while this thread is busy and are no plain
-   * values (maps, say, or typed arrays) only the results of one worker are sure
-   * to be in order.
+   * about. Of those that come about while this thread is busy and are not small
+   * plain values (but maps, say, or typed arrays, or many objects in one) only the
+   * results of one worker are sure to be in order.
    *
    * @example Usage
    * ```ts

@@ -66,9 +66,9 @@ export interface Channel {
    * no other begin.
    */
   abandon(): Call[];
-  /** Looks for answers; those that come later are left for the next look. */
+  /** Looks for answers. */
   look(): void;
-  /** When the next answer that can be read was given, as {@linkcode isLater} compares. */
+  /** When the next answer that can be read was given: see answer_clock.ts. */
   readonly next: number | undefined;
   /**
    * Reads the answers that were seen.
@@ -95,17 +95,6 @@ export interface ChannelEvents {
   onBroken(error: unknown): void;
   /** The worker has sent what cannot be read; nothing more is read. */
   onSpoilt(error: unknown): void;
-}
-
-/**
- * Tells whether an answer was given later than another.
- *
- * @param time {@linkcode Channel.next} of the one.
- * @param other That of the other.
- * @returns Whether it was; of two that were given at the same time neither was.
- */
-export function isLater(time: number, other: number): boolean {
-  return ((time - other) | 0) > 0;
 }
 
 /** An answer that came as a message, perhaps one that cannot be read. */

@@ -123,15 +123,17 @@ export class Dispatcher implements Executor {
   /** @param options What workers to have. */
   constructor(options: DispatcherOptions) {
     this.#options = options;
+    const { lane, sizes } = travel;
+    const bell = lane === "shared"
+      ? new Int32Array(new SharedArrayBuffer(BELL_CELLS * 4))
+      : undefined;
     this.#scheduler = new Scheduler({
       onUnsent: (call, outcome) => this.#tell(call, outcome),
       onDropped: () => this.#finish(),
       onLost: (worker) => this.#abandon(worker),
       onDoubt: () => this.#consumer?.stir(),
-    });
-    const { lane, sizes } = travel;
-    if (lane === "shared") {
-      const bell = new Int32Array(new SharedArrayBuffer(BELL_CELLS * 4));
+    }, bell);
+    if (bell) {
       this.#shared = { bell, definitions: new Definitions(sizes.definitions) };
       this.#consumer = new Consumer({
         cells: bell,

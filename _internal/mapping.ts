@@ -24,6 +24,7 @@ import {
 import { timeoutError } from "./check.ts";
 import { ignoreRejections, isThenable } from "./promises.ts";
 import { hold, release } from "./runtime/loop.ts";
+import { later } from "./wait.ts";
 
 /** What is to be mapped, and how. */
 export interface MapRequest extends ItemsOptions {
@@ -31,6 +32,12 @@ export interface MapRequest extends ItemsOptions {
   fn: AnyFunction;
   items: Items;
 }
+
+/**
+ * How long the first failure may be on its way once another one is here: a task
+ * may have broken what brings it.
+ */
+const FIRST_MS = 1000;
 
 /** How a chunk failed. */
 type Failure = Outcome & { ok: false };
@@ -101,8 +108,11 @@ export function mapAll(
           if (over) return;
           if (!outcome.ok) {
             if (!outcome.dropped && !outcome.second) return fail(outcome);
-            // The answer of the one that failed will come.
-            if (outcome.second) second ??= outcome;
+            // The answer of the one that failed first will come.
+            if (outcome.second && !second) {
+              second = outcome;
+              later(FIRST_MS, () => fail(outcome)); // or never
+            }
             if (open.size === 0 && second) fail(second);
             return;
           }

@@ -6,8 +6,9 @@
  * @module
  */
 
+import { isLater, timeOf } from "./answer_clock.ts";
 import { type Call, type Outcome, takesBuffers, UnsentError } from "./call.ts";
-import { type Channel, isLater } from "./channel.ts";
+import type { Channel } from "./channel.ts";
 import * as claims from "./claim.ts";
 import { QUICK_US } from "./protocol.ts";
 import { Queue } from "./queue.ts";
@@ -72,6 +73,7 @@ export interface SchedulerEvents<W> {
 /** Gives calls to workers, in the order of their submission. */
 export class Scheduler<W extends Schedulable> {
   readonly #events: SchedulerEvents<W>;
+  readonly #bell: Int32Array | undefined;
   readonly #queue = new Queue<Call>();
   readonly #workers = new Set<W>();
   /** The number of the next call. */
@@ -99,9 +101,13 @@ export class Scheduler<W extends Schedulable> {
   /** Whether this thread is to block. */
   #blocking = false;
 
-  /** @param events Who is told. */
-  constructor(events: SchedulerEvents<W>) {
+  /**
+   * @param events Who is told.
+   * @param bell The words of `BellCell`, where memory is shared.
+   */
+  constructor(events: SchedulerEvents<W>, bell: Int32Array | undefined) {
     this.#events = events;
+    this.#bell = bell;
   }
 
   /** The workers that may be sent calls. */
@@ -266,10 +272,16 @@ export class Scheduler<W extends Schedulable> {
   /**
    * Reads the answers that are there, in the order in which they were given.
    *
+   * Between the looks at two workers both may answer, and only the later answer be
+   * seen. So what was given after the first look is left; whoever looks next finds
+   * it, as the bell has changed.
+   *
    * @returns Whether there were any.
    */
   drain(): boolean {
+    if (this.#bell === undefined) return false;
     if (++this.#reads % READS_PER_LOOK === 0 && this.#sending) this.#dealAnew();
+    const now = timeOf(this.#bell);
     for (const { channel } of this.#workers) {
       if (channel.inFlight > 0) channel.look();
     }
@@ -279,7 +291,7 @@ export class Scheduler<W extends Schedulable> {
       let until: number | undefined;
       for (const { channel } of this.#workers) {
         const { next } = channel;
-        if (next === undefined) continue;
+        if (next === undefined || isLater(next, now)) continue;
         if (time === undefined || isLater(time, next)) {
           first = channel;
           until = time;
@@ -287,7 +299,7 @@ export class Scheduler<W extends Schedulable> {
         } else if (until === undefined || isLater(until, next)) until = next;
       }
       if (first === undefined) return any;
-      any = first.read(until) || any;
+      any = first.read(until ?? now) || any;
       if (until === undefined) return any; // no other worker has any
     }
   }
@@ -394,7 +406,8 @@ export class Scheduler<W extends Schedulable> {
       let most = 0;
       for (const worker of this.#workers) {
         const { inFlight, ready } = worker.channel;
-        if (inFlight === 0 && worker.left > 0 && ready) idle = true;
+        const { passed } = worker.progress; // until its answer was dealt with
+        if (inFlight === 0 && worker.left > 0 && ready && !passed) idle = true;
         if (inFlight <= most + (ready ? 1 : 0)) continue;
         if (left.has(worker)) continue;
         const { waiting } = worker.channel;

@@ -7,6 +7,7 @@
  * @module
  */
 
+import { isLater } from "./answer_clock.ts";
 import { type Call, DROPPED, takesBuffers, UnsentError } from "./call.ts";
 import type { AnyFunction } from "./callable.ts";
 import * as claims from "./claim.ts";
@@ -26,7 +27,6 @@ import { announce, later } from "./wait.ts";
 import {
   type Channel,
   type ChannelEvents,
-  isLater,
   type PostedWire,
   Posting,
 } from "./channel.ts";

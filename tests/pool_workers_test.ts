@@ -18,6 +18,7 @@ import {
 } from "../mod.ts";
 import { travel } from "../_internal/dispatcher.ts";
 import { LaneCell } from "../_internal/protocol.ts";
+import { runProgram } from "./_program.ts";
 import {
   abandonsBusyThreads,
   drained,
@@ -1200,3 +1201,39 @@ test(
     }
   },
 );
+
+test("A call that others passed may end while one is to be given up", {
+  timeout,
+}, async () => {
+  const program = await runProgram(async ({ Event, ProcessPool }) => {
+    const pool = new ProcessPool(2);
+    await Promise.all([pool.apply(() => 1), pool.apply(() => 2)]);
+    const [end, here, go] = [new Event(), new Event(), new Event()];
+    const controller = new AbortController();
+    const long = pool.map((end: Event) => end.wait(), [end], {
+      onProgress: () => controller.abort(),
+    });
+    const short = (_: Event) =>
+      new Promise<void>((resolve) => setTimeout(resolve, 1));
+    // The other worker runs all of these.
+    const shorts = Array.from({ length: 30 }, () => pool.apply(short, [here]));
+    await Promise.all(shorts);
+    const held = pool.apply((here: Event, go: Event) => {
+      here.set();
+      go.waitSync();
+    }, [here, go]);
+    await here.wait();
+    const behind = pool.apply(short, [here]);
+    const options = { signal: controller.signal };
+    const given = pool.apply(short, [here], options)
+      .catch((error: Error) => error.name);
+    setTimeout(() => end.set(), 20);
+    console.log(JSON.stringify([await long, await given]));
+    go.set();
+    await Promise.all([held, behind]);
+    pool.close();
+    await pool.join();
+  });
+  const { code, stdout, stderr } = program;
+  assertEquals([code, stdout, stderr], [0, '[[true],"AbortError"]\n', ""]);
+});

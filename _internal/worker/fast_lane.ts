@@ -4,6 +4,7 @@
  * @module
  */
 
+import { timeOf } from "../answer_clock.ts";
 import type { Outcome } from "../call.ts";
 import { claim, unclaimed } from "../claim.ts";
 import { readValue, writeValue } from "../frame.ts";
@@ -288,7 +289,7 @@ export class FastLane implements Lane {
   }
 
   #answer(task: Task, outcome: Outcome): void {
-    const time = this.#time();
+    const time = timeOf(this.#bell);
     if (outcome.ok) return this.#give(task, outcome, time);
     if (outcome.dropped) return this.#drop(time);
     const second = this.#runner.failsSecond(task.group);
@@ -320,16 +321,11 @@ export class FastLane implements Lane {
   }
 
   /** Answers that a call was not begun. */
-  #drop(time = this.#time()): void {
+  #drop(time = timeOf(this.#bell)): void {
     const at = this.#room();
     if (at < 0) return this.#whenRead(() => this.#drop(time));
     this.#publish(at, at + HEADER, AnswerFrame.Dropped, time);
     this.#ring();
-  }
-
-  /** The time as the pool's answers tell it. */
-  #time(): number {
-    return Atomics.load(this.#bell, BellCell.Answers) << AnswerFrame.TimeShift;
   }
 
   /** Where the next answer begins, or -1 if there is no room for it. */
