@@ -281,6 +281,14 @@ export class Scheduler<W extends Schedulable> {
   drain(): boolean {
     if (this.#bell === undefined) return false;
     if (++this.#reads % READS_PER_LOOK === 0 && this.#sending) this.#dealAnew();
+    let only: Channel | undefined;
+    let several = false;
+    for (const { channel } of this.#workers) {
+      if (channel.inFlight === 0) continue;
+      several = only !== undefined;
+      only = channel;
+    }
+    if (!several) return only !== undefined && only.drain();
     const now = timeOf(this.#bell);
     for (const { channel } of this.#workers) {
       if (channel.inFlight > 0) channel.look();
