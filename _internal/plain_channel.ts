@@ -6,8 +6,8 @@
  */
 
 import type { Call } from "./call.ts";
-import { stopsBusyThreads } from "./runtime/which.ts";
 import { type Channel, type PostedWire, Posting } from "./channel.ts";
+import { stopsBusyThreads } from "./runtime/which.ts";
 
 /** Messages only, one call at a time. */
 export class PlainChannel extends Posting implements Channel {
@@ -29,6 +29,7 @@ export class PlainChannel extends Posting implements Channel {
   readonly claimed = 0;
   readonly lastFunction = undefined;
   readonly pace = Infinity;
+  readonly next = undefined; // no answer waits to be read
 
   get hasRoom(): boolean {
     return this.ready && this.#call === undefined;
@@ -74,8 +75,6 @@ export class PlainChannel extends Posting implements Channel {
     this.#call = undefined;
     return call === undefined ? [] : [call];
   }
-
-  readonly next = undefined;
 
   look(): void {}
 

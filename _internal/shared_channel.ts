@@ -10,6 +10,12 @@
 import { isLater } from "./answer_clock.ts";
 import { type Call, DROPPED, takesBuffers, UnsentError } from "./call.ts";
 import type { AnyFunction } from "./callable.ts";
+import {
+  type Channel,
+  type ChannelEvents,
+  type PostedWire,
+  Posting,
+} from "./channel.ts";
 import * as claims from "./claim.ts";
 import type { Definitions } from "./definitions.ts";
 import { readValue, writeValue } from "./frame.ts";
@@ -24,12 +30,6 @@ import { Queue } from "./queue.ts";
 import { follow, HEADER, lead, type Ring, ringOf, roomAt } from "./ring.ts";
 import { nextTurn, timers } from "./runtime/loop.ts";
 import { announce, later } from "./wait.ts";
-import {
-  type Channel,
-  type ChannelEvents,
-  type PostedWire,
-  Posting,
-} from "./channel.ts";
 
 /** A call whose frame is in the ring. */
 interface Entry {

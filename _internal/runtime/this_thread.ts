@@ -22,6 +22,12 @@ import {
  */
 let exit: ((code: number) => void) | undefined = process?.exit?.bind(process);
 
+/** `Deno.exit`, likewise. */
+const exitDeno: ((code: number) => void) | undefined = deno?.exit?.bind(deno);
+
+/** `close` of a browser's worker, likewise. */
+export const closeScope: () => void = scope.close?.bind(scope);
+
 /**
  * Changes how this thread ends.
  *
@@ -30,12 +36,6 @@ let exit: ((code: number) => void) | undefined = process?.exit?.bind(process);
 export function endBy(end: (code: number) => void): void {
   exit = end;
 }
-
-/** `Deno.exit`, likewise. */
-const exitDeno: ((code: number) => void) | undefined = deno?.exit?.bind(deno);
-
-/** `close` of a browser's worker, likewise. */
-export const closeScope: () => void = scope.close?.bind(scope);
 
 /**
  * Whether this thread is ending. Handlers of errors may still be called then,

@@ -14,8 +14,8 @@ import { nextTurn } from "../runtime/loop.ts";
 import { catchStrayErrors } from "../runtime/this_thread.ts";
 import type { Port } from "../runtime/threads.ts";
 import { hearsOn } from "../runtime/which.ts";
-import { endThread, report } from "./report.ts";
 import { FastLane } from "./fast_lane.ts";
+import { endThread, report } from "./report.ts";
 import { type Lane, NONE, Runner, type Task } from "./runner.ts";
 
 /**
