@@ -23,7 +23,7 @@ const BESIDE: Record<string, string> = {
   "bundle_test.ts": "programs",
   "examples_test.ts": "programs",
   "lifetime_test.ts": "programs",
-  "model_test.ts": "programs",
+  "model_test.ts": "models",
   "package_test.ts": "programs",
   "runtime_test.ts": "programs",
 };
@@ -77,48 +77,52 @@ function beside(reason: string): void {
   reasons.set(reason, (reasons.get(reason) ?? 0) + 1);
 }
 
-function receive(message: Message): void {
+/** Counts what a page says, and prints it. */
+function receive(message: Message, print: (line: string) => void): void {
   const { file, name, error, milliseconds } = message;
-  if (file !== undefined) console.log(`  ${file}`);
+  if (file !== undefined) print(`  ${file}`);
   if (name === undefined && error === undefined) return;
   const [, byName] = BESIDE_BY_NAME.find(([it]) => name && it.test(name)) ?? [];
   const reason = message.beside ?? byName;
   if (reason !== undefined) {
     beside(reason);
-    console.log(`    - ${name} (does not apply: ${reason})`);
+    print(`    - ${name} (does not apply: ${reason})`);
   } else if (error === undefined) {
     passed++;
-    console.log(`    ✓ ${name} (${milliseconds} ms)`);
+    print(`    ✓ ${name} (${milliseconds} ms)`);
   } else {
     failed++;
-    console.log(
-      `    ✗ ${name ?? "the page"}\n${error.replace(/^/gm, "      ")}`,
-    );
+    print(`    ✗ ${name ?? "the page"}\n${error.replace(/^/gm, "      ")}`);
   }
 }
 
-/** Opens a page, and closes the browser when it says that it is done. */
+/**
+ * Opens a page, and closes the browser when it says that it is done. Prints all
+ * of it then, as others may run beside it.
+ */
 async function run({ kind, ...orders }: Scenario): Promise<void> {
-  console.log(`\n${kind} page, tests in the ${orders.in}`);
+  const lines = [`\n${kind} page, tests in the ${orders.in}`];
+  const hear = (message: Message) =>
+    receive(message, (line) => lines.push(line));
   let finish = () => {};
   let timer: ReturnType<typeof setTimeout> | undefined;
-  const watch = () => {
-    clearTimeout(timer);
-    timer = setTimeout(() => {
-      receive({ error: `the page said nothing for ${SILENCE_MS} ms` });
-      finish();
-    }, SILENCE_MS);
-  };
-  const finished = new Promise<void>((resolve) => finish = resolve);
-  stop = (signal) => {
-    if (stopped) return;
-    stopped = true;
-    receive({ error: `the tests were stopped by ${signal}` });
+  const fail = (error: string) => {
+    hear({ error });
     finish();
   };
+  const watch = () => {
+    clearTimeout(timer);
+    timer = setTimeout(
+      () => fail(`the page said nothing for ${SILENCE_MS} ms`),
+      SILENCE_MS,
+    );
+  };
+  const finished = new Promise<void>((resolve) => finish = resolve);
+  const stop = () => fail(`the tests were stopped by ${stopped.reason}`);
+  stopped.addEventListener("abort", stop);
   const server = await serve((message: Message) => {
     watch();
-    receive(message);
+    hear(message);
     if (message.done) finish();
   });
   const profile = await mkdtemp(join(tmpdir(), "multi-processing-"));
@@ -129,13 +133,12 @@ async function run({ kind, ...orders }: Scenario): Promise<void> {
     `${page}#${encodeURIComponent(JSON.stringify(orders))}`,
   ], { stdio: "ignore", detached: true });
   watch();
-  browser.on("error", (error) => {
-    receive({ error: String(error) });
-    finish();
-  });
+  browser.on("error", (error) => fail(String(error)));
   browser.on("exit", () => finish());
   await finished;
+  stopped.removeEventListener("abort", stop);
   clearTimeout(timer);
+  console.log(lines.join("\n"));
   await end(browser);
   server.close();
   await rm(profile, { recursive: true, force: true, maxRetries: 5 });
@@ -155,11 +158,11 @@ async function end(browser: ChildProcess): Promise<void> {
   await over;
 }
 
-/** Ends the browser that runs, and with it the tests. */
-let stop: (signal: string) => void = () => {};
-let stopped = false;
+/** Ends the browsers that run, and with them the tests. */
+const stopping = new AbortController();
+const stopped = stopping.signal;
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
-  process.on(signal, () => stop(signal));
+  process.on(signal, () => stopping.abort(signal));
 }
 
 const wanted = process.argv.slice(2);
@@ -179,14 +182,19 @@ const scenarios: Scenario[] = [
   { kind: "policy", in: "page", files: [own("policy")] },
   { kind: "strict", in: "page", files: [own("strict")] },
 ];
-for (const scenario of scenarios) {
-  const files = wanted.length === 0
-    ? scenario.files
-    : scenario.files.filter((file) =>
-      wanted.some((it) => `${scenario.kind} ${scenario.in} ${file}`.match(it))
-    );
-  if (files.length > 0 && !stopped) await run({ ...scenario, files });
+const rest = scenarios.values();
+async function open(): Promise<void> {
+  for (const scenario of rest) {
+    const files = wanted.length === 0
+      ? scenario.files
+      : scenario.files.filter((file) =>
+        wanted.some((it) => `${scenario.kind} ${scenario.in} ${file}`.match(it))
+      );
+    if (files.length > 0 && !stopped.aborted) await run({ ...scenario, files });
+  }
 }
+// Two at once, as their tests wait more than they work.
+await Promise.all([open(), open()]);
 
 const table = await readFile(new URL("ARCHITECTURE.md", root), "utf8")
   .catch(() => "");
