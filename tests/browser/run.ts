@@ -104,6 +104,7 @@ async function run({ kind, ...orders }: Scenario): Promise<void> {
   const lines = [`\n${kind} page, tests in the ${orders.in}`];
   const hear = (message: Message) =>
     receive(message, (line) => lines.push(line));
+  let over = false;
   let finish = () => {};
   let timer: ReturnType<typeof setTimeout> | undefined;
   const fail = (error: string) => {
@@ -134,8 +135,11 @@ async function run({ kind, ...orders }: Scenario): Promise<void> {
   ], { stdio: "ignore", detached: true });
   watch();
   browser.on("error", (error) => fail(String(error)));
-  browser.on("exit", () => finish());
+  browser.on("exit", (code, signal) => {
+    if (!over) fail(`the browser ended, by ${signal ?? `exit code ${code}`}`);
+  });
   await finished;
+  over = true;
   stopped.removeEventListener("abort", stop);
   clearTimeout(timer);
   console.log(lines.join("\n"));
@@ -147,7 +151,7 @@ async function run({ kind, ...orders }: Scenario): Promise<void> {
 /** Ends a browser with all processes of its group. */
 async function end(browser: ChildProcess): Promise<void> {
   if (browser.pid === undefined) return;
-  const over = browser.exitCode !== null
+  const ended = browser.exitCode !== null || browser.signalCode !== null
     ? undefined
     : new Promise((resolve) => browser.once("exit", resolve));
   try {
@@ -155,7 +159,7 @@ async function end(browser: ChildProcess): Promise<void> {
   } catch {
     // It has ended by itself.
   }
-  await over;
+  await ended;
 }
 
 /** Ends the browsers that run, and with them the tests. */
