@@ -144,6 +144,7 @@ export class Dispatcher implements Executor {
         wanted: () => this.#unfinished > 0,
         patient: () => true,
         rest: () => this.#scheduler.rest(),
+        backlog: () => this.#scheduler.backlog(),
       });
     }
     for (let i = 0; i < options.processes; i++) this.#spawn();

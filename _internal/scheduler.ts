@@ -21,6 +21,12 @@ import { cores } from "./runtime/which.ts";
  */
 const CALL_US = 1;
 
+/**
+ * Where this thread and the busy workers have all the cores, another worker only
+ * takes turns with them: calls that take less than this together are not worth it.
+ */
+const SHARE_US = 200;
+
 /** After so many answers of others, none of its own between, the hot worker gives way. */
 const HOT = 4;
 
@@ -96,8 +102,8 @@ export class Scheduler<W extends Schedulable> {
    * waits in the queue, or in a microtask.
    */
   #sending = true;
-  /** Whether a call may not be taken for quick. */
-  #strict = false;
+  /** To how many workers calls are being dealt out anew. */
+  #dealing: number | undefined;
   /** Whether this thread is to block. */
   #blocking = false;
 
@@ -336,15 +342,39 @@ export class Scheduler<W extends Schedulable> {
   }
 
   /**
+   * For how many milliseconds the workers have all cores busy with quick calls
+   * that they were sent; `0` if a core may be spare.
+   *
+   * @returns Milliseconds.
+   */
+  backlog(): number {
+    let busy = 0;
+    let least = Infinity;
+    for (const { channel } of this.#workers) {
+      if (channel.inFlight === 0) continue;
+      const time = channel.waiting * channel.pace;
+      if (!(time > 0 && time < Infinity)) continue;
+      busy++;
+      least = Math.min(least, time);
+    }
+    if (busy < cores) return 0;
+    this.#look();
+    for (const { channel, progress } of this.#workers) {
+      // One that is not quick after all may have to give its calls to others.
+      if (channel.inFlight > 0 && !goesOn(progress)) return 0;
+    }
+    return least / 1000;
+  }
+
+  /**
    * The worker for the next call: an idle one, else the one with the fewest.
    *
    * Of a function whose calls are quick, the one that answered last, as long as
    * it gets to the call sooner than another could be woken, and after that no
-   * more than there are cores, or than this thread can keep busy. That a call is
-   * not quick after all is seen before the pool sleeps; see
-   * {@linkcode Scheduler.#balance}. One that may wait for others, as it has more
-   * than simple values, has a worker of its own if there is one: this thread may
-   * block in wait for it, and see nothing.
+   * more than such calls are worth. That a call is not quick after all is seen
+   * before the pool sleeps; see {@linkcode Scheduler.#balance}. One that may wait
+   * for others, as it has more than simple values, has a worker of its own if there
+   * is one: this thread may block in wait for it, and see nothing.
    */
   #choose(call: Call): W | undefined {
     const hot = this.#hot;
@@ -352,18 +382,18 @@ export class Scheduler<W extends Schedulable> {
     if (hot !== undefined && hot.left > 0 && !hot.progress.passed) {
       const { channel } = hot;
       if (channel.inFlight === 0) return hot;
-      const pace = channel.lastFunction === call.request.fn && !this.#strict
+      const pace = channel.lastFunction === call.request.fn
         ? channel.pace
         : Infinity;
-      if (pace < QUICK_US && isSimple(call)) {
+      if (this.#dealing !== undefined) limit = this.#dealing;
+      else if (pace < QUICK_US && isSimple(call)) {
         this.#events.onDoubt();
-        limit = Math.min(cores, pace / CALL_US);
-        if ((channel.inFlight + 1) * pace < QUICK_US && channel.hasRoom) {
-          return hot;
-        }
+        limit = worthwhile(pace, channel.inFlight + 1);
         if (limit <= 1) return channel.hasRoom ? hot : undefined;
       }
     }
+    const isFew = limit !== Infinity; // the hot one and few others
+    let others = limit - 1;
     let best: W | undefined;
     let last: W | undefined;
     let fewest = this.#blocking ? Infinity : this.#ahead;
@@ -373,9 +403,10 @@ export class Scheduler<W extends Schedulable> {
         if (this.#blocking && worker.channel.hasRoom) last = worker;
         continue;
       }
-      if (limit-- === 0) break;
+      const { ready } = worker.channel;
+      if (isFew && worker !== hot && (!ready || others-- <= 0)) continue;
       // One that is not ready comes after one that is.
-      const load = worker.channel.inFlight + (worker.channel.ready ? 0 : 0.5);
+      const load = worker.channel.inFlight + (ready ? 0 : 0.5);
       if (load < fewest && worker.channel.hasRoom) {
         best = worker;
         fewest = load;
@@ -410,12 +441,14 @@ export class Scheduler<W extends Schedulable> {
     this.#dealAnew();
     for (;;) {
       let idle = false;
+      let busy = 0;
       let fullest: W | undefined;
       let most = 0;
       for (const worker of this.#workers) {
         const { inFlight, ready } = worker.channel;
         const { passed } = worker.progress; // until its answer was dealt with
-        if (inFlight === 0 && worker.left > 0 && ready && !passed) idle = true;
+        if (inFlight > 0) busy++;
+        else if (worker.left > 0 && ready && !passed) idle = true;
         if (inFlight <= most + (ready ? 1 : 0)) continue;
         if (left.has(worker)) continue;
         const { waiting } = worker.channel;
@@ -426,7 +459,10 @@ export class Scheduler<W extends Schedulable> {
       }
       if (!idle || fullest === undefined) return again;
       const hotIsIdle = this.#hot?.channel.inFlight === 0;
-      const leave = !hotIsIdle && this.#isQuick(fullest, most);
+      const limit = goesOn(fullest.progress)
+        ? worthwhile(fullest.channel.pace, most + 1)
+        : Infinity;
+      const leave = !hotIsIdle && busy >= limit;
       const calls = leave ? [] : this.takeBack(fullest);
       if (leave || (hotIsIdle && calls.length > 0)) again = true;
       if (calls.length === 0) {
@@ -434,16 +470,11 @@ export class Scheduler<W extends Schedulable> {
         continue;
       }
       this.requeue(calls);
-      this.#strict = !hotIsIdle;
+      if (!hotIsIdle) this.#dealing = limit;
       this.send();
-      this.#strict = false;
+      this.#dealing = undefined;
+      if (limit !== Infinity) left.add(fullest); // no second time
     }
-  }
-
-  /** Whether what waits there is likely to begin at once. */
-  #isQuick({ channel: { pace }, progress }: W, waiting: number): boolean {
-    if (pace > CALL_US && (waiting + 1) * pace >= QUICK_US) return false;
-    return performance.now() - progress.since < STUCK_MS;
   }
 
   /**
@@ -497,6 +528,23 @@ export class Scheduler<W extends Schedulable> {
  */
 export function noProgress(): Progress {
   return { claimed: 0, since: performance.now(), before: 0, passed: false };
+}
+
+/**
+ * How many workers some calls are worth: one that gets to all of them sooner than
+ * another could be woken, and else no more than there are cores for, or than this
+ * thread can keep busy.
+ */
+function worthwhile(pace: number, calls: number): number {
+  if (pace >= QUICK_US) return Infinity;
+  const together = pace * calls;
+  if (together < QUICK_US) return 1;
+  return Math.min(together < SHARE_US ? cores - 1 : cores, pace / CALL_US);
+}
+
+/** Whether a worker has begun a call lately. */
+function goesOn({ since }: Progress): boolean {
+  return performance.now() - since < STUCK_MS;
 }
 
 /** How many values of a call are looked at. */

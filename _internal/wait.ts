@@ -35,6 +35,9 @@ const LONG_MS = 4;
 /** How long brief and long spins may be in vain, in all. */
 const BRIEF_CREDIT_MS = 6.4;
 const LONG_CREDIT_MS = 16;
+/** How long a nap lasts, and how much others must have to do for one. */
+const NAP_MS = 1;
+const NAPPING_MS = 4;
 /** How many microtasks a continuation may take before a spin begins. */
 const HOPS = 8;
 /** Where a terminated thread sleeps on, it looks this often whether it was terminated. */
@@ -321,6 +324,11 @@ export interface ConsumerOptions {
   patient: () => boolean;
   /** Called before each sleep; returns how many milliseconds it may last. */
   rest?: () => number;
+  /**
+   * For how many milliseconds those who announce work have all cores busy without
+   * it; `0` if a core may be spare.
+   */
+  backlog?: () => number;
 }
 
 /**
@@ -331,6 +339,10 @@ export interface ConsumerOptions {
  * changes the word before looking for the announcement. So whichever comes
  * second sees what the other did, and a call that finds the consumer awake need
  * not pay for waking it. See {@linkcode announce}.
+ *
+ * While others want all cores it does not spin, which would take time from what
+ * it waits for. If they have enough to do for long, it naps: it sleeps without
+ * saying so, so that nobody spends time on waking it, and looks again by itself.
  */
 export class Consumer {
   readonly #options: ConsumerOptions;
@@ -403,9 +415,14 @@ export class Consumer {
   }
 
   #watch(): void {
+    if (!this.#options.wanted()) {
+      this.#running = false;
+      return;
+    }
+    const backlog = this.#options.backlog?.() ?? 0;
     const { budget } = this.#spin;
-    if (!this.#options.wanted()) this.#running = false;
-    else if (budget === 0) this.#sleep(false);
+    if (backlog >= NAPPING_MS) this.#nap();
+    else if (backlog > 0 || budget === 0) this.#sleep(false);
     else this.#spin.begin(budget);
   }
 
@@ -431,6 +448,25 @@ export class Consumer {
     return work();
   }
 
+  /** Waits to be woken, unless the word has changed; tells whether it waits. */
+  #lieDown(seen: number, longest: number, spun: boolean): boolean {
+    const { cells, word } = this.#options;
+    if (!(longest === Infinity ? this.#armed : this.#armedForATime)) {
+      const wake = waitAsync(cells, word, seen, longest);
+      if (!wake.async) return false;
+      this.#arm(longest, wake.value);
+    }
+    this.#began = now();
+    this.#spun = spun;
+    return this.#asleep = true;
+  }
+
+  #nap(): void {
+    const { cells, word } = this.#options;
+    while (!this.#lieDown(load(cells, word), NAP_MS, true));
+    this.#stirred = true; // it soon wakes by itself
+  }
+
   #sleep(spun: boolean): void {
     const { cells, word, asleep, work, wanted, rest } = this.#options;
     for (;;) {
@@ -444,16 +480,7 @@ export class Consumer {
         else queueMicrotask(() => this.#watch());
         return;
       }
-      const longest = rest?.() ?? Infinity;
-      if (!(longest === Infinity ? this.#armed : this.#armedForATime)) {
-        const wake = waitAsync(cells, word, seen, longest);
-        if (!wake.async) continue;
-        this.#arm(longest, wake.value);
-      }
-      this.#began = now();
-      this.#spun = spun;
-      this.#asleep = true;
-      return;
+      if (this.#lieDown(seen, rest?.() ?? Infinity, spun)) return;
     }
   }
 }
@@ -472,6 +499,17 @@ export function announce(
   asleep: number,
 ): void {
   if (load(cells, asleep) === 1) notify(cells, word);
+}
+
+/**
+ * Wakes a {@linkcode Consumer} even if it naps: who announces work cannot go on
+ * before it has looked.
+ *
+ * @param cells Shared memory.
+ * @param word The word that changes whenever there is work.
+ */
+export function interrupt(cells: Int32Array, word: number): void {
+  notify(cells, word);
 }
 
 /**

@@ -135,6 +135,7 @@ const scenarios: Maker[] = [
   ], 3),
   consumers("A consumer sleeps through no announcement of one thread", [2]),
   consumers("A consumer sleeps through no announcement of two threads", [1, 1]),
+  consumers("A consumer that naps finds what came meanwhile", [1, 1], 2),
   lanes("Calls get to a worker and answers back", small, [4, 4], 1),
   lanes("Calls are taken back and sent again", small, [
     4,
@@ -381,6 +382,15 @@ const mistakes: [title: string, maker: Maker, ...edits: Edit[]][] = [
       replace: `    this.#runner.answer(task, outcome);
     this.#publish(at, at + HEADER, AnswerFrame.Posted, time);
 `,
+    },
+  ],
+  [
+    "a nap without an end",
+    consumers("", [1], 1),
+    {
+      file: "_internal/wait.ts",
+      find: "load(cells, word), NAP_MS, true",
+      replace: "load(cells, word), Infinity, true",
     },
   ],
   [

@@ -18,6 +18,7 @@ import {
 } from "../mod.ts";
 import { travel } from "../_internal/dispatcher.ts";
 import { LaneCell } from "../_internal/protocol.ts";
+import { cores } from "../_internal/runtime/which.ts";
 import { runProgram } from "./_program.ts";
 import {
   abandonsBusyThreads,
@@ -179,6 +180,40 @@ test("ProcessPool lets quick calls pass one that is not, for once", {
     Atomics.store(over, 0, 0);
   }
 });
+
+test(
+  "ProcessPool lets quick calls pass although every core is at one that is not",
+  {
+    timeout,
+  },
+  async () => {
+    const over = sharedCells();
+    await using pool = new ProcessPool(cores + 1, {
+      initializer: (over: Int32Array) => void ((globalThis as Any).over = over),
+      initargs: [over],
+    });
+    /** Works for so many microseconds, or till all is over. */
+    const work = (time: number): void => {
+      const over: Int32Array = (globalThis as Any).over;
+      const end = performance.now() + time / 1000;
+      while (performance.now() < end && Atomics.load(over, 0) === 0);
+    };
+    const quick = (count: number) =>
+      Array.from({ length: count }, () => pool.apply(work, [20]));
+    for (let i = 0; i < 10; i++) await Promise.all(quick(500 * cores));
+    for (let i = 0; i < 5; i++) {
+      const some = quick(300 * cores);
+      const slow = Array.from(
+        { length: cores },
+        () => pool.apply(work, [20_000_000]),
+      );
+      await Promise.all([...some, ...quick(1000 * cores)]);
+      assertEquals(Atomics.exchange(over, 0, 1), 0);
+      await Promise.all(slow);
+      Atomics.store(over, 0, 0);
+    }
+  },
+);
 
 test("A worker that waits for room for an answer knows what calls take", {
   timeout,

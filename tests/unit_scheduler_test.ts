@@ -1,4 +1,4 @@
-// In which order the answers of several workers are read.
+// Which workers get calls, and in which order the answers of several are read.
 
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
@@ -14,6 +14,7 @@ import {
   LaneCell,
 } from "../_internal/protocol.ts";
 import { HEADER, ringOf } from "../_internal/ring.ts";
+import { cores } from "../_internal/runtime/which.ts";
 import {
   noProgress,
   type Schedulable,
@@ -21,7 +22,7 @@ import {
 } from "../_internal/scheduler.ts";
 import { SharedChannel } from "../_internal/shared_channel.ts";
 
-const sizes = { calls: 1 << 12, answers: 1 << 12, definitions: 1 << 12 };
+const sizes = { calls: 1 << 14, answers: 1 << 12, definitions: 1 << 12 };
 const nothing = () => {};
 
 /** A scheduler, and workers that answer when they are told. */
@@ -108,4 +109,98 @@ test("The order of answers outlives the end of the numbers", () => {
     assert(scheduler.drain());
     assertEquals(order, ["c", "b", "a"]);
   }
+});
+
+const square = (n: number) => n * n;
+
+/** A scheduler of ready workers, which take calls of a pace and answer none. */
+function quickOffice(workers: number, pace: number) {
+  const { scheduler, hire } = office();
+  const hired = Array.from({ length: workers }, (_, i) => hire(`${i}`));
+  const send = (count: number) => {
+    for (let i = 0; i < count; i++) {
+      scheduler.push(
+        new AwaitedCall({ kind: "apply", fn: square, payload: [i] }),
+      );
+    }
+    scheduler.send();
+  };
+  for (const { worker, answer } of hired) {
+    const { channel } = worker;
+    const { cells } = channel.memory;
+    cells[LaneCell.Ready] = 1;
+    channel.send(new AwaitedCall({ kind: "apply", fn: square, payload: [0] }));
+    const numberOfSquare = 1; // after that of the call it was hired with
+    cells[LaneCell.Pace] = numberOfSquare << 16 | pace;
+    answer();
+    channel.drain();
+    scheduler.takeBack(worker);
+  }
+  scheduler.answered(hired.at(-1)!.worker); // it is the hot one from now on
+  const counts = () => hired.map(({ worker }) => worker.channel.inFlight);
+  return { scheduler, hired, send, counts };
+}
+
+test("Quick calls stay with the worker that gets to them sooner than another", () => {
+  const { send, counts } = quickOffice(3, 10);
+  send(4);
+  assertEquals(counts(), [0, 0, 4]);
+});
+
+test("Calls that keep one worker busy with this thread stay with it", () => {
+  const { send, counts } = quickOffice(3, 1);
+  send(1000); // more than there is room for
+  assertEquals(counts().slice(0, 2), [0, 0]);
+});
+
+test("Many quick calls go to no more workers than there are cores", () => {
+  const workers = cores + 2;
+  const { send, counts } = quickOffice(workers, 40);
+  send(20 * workers);
+  const busy = counts().filter((it) => it > 0).length;
+  assertEquals(busy, Math.min(cores, 40));
+  assert(counts().at(-1)! > 0);
+});
+
+test("Quick calls that wait behind others are dealt out to as many", () => {
+  const workers = cores + 2;
+  const { scheduler, hired, send, counts } = quickOffice(workers, 40);
+  const [first, ...others] = hired.map(({ worker }) => worker);
+  for (const worker of others) scheduler.remove(worker);
+  send(20);
+  assertEquals(counts()[0], 20);
+  for (const worker of others) scheduler.add(worker);
+  scheduler.answered(first!);
+  scheduler.dispatch();
+  const busy = counts().filter((it) => it > 0).length;
+  assertEquals(busy, Math.min(cores, 40));
+  assertEquals(counts().reduce((sum, it) => sum + it), 20);
+});
+
+test("Calls that wait behind one that is not quick go to all who are idle", () => {
+  const { scheduler, hired, send, counts } = quickOffice(3, 1);
+  send(20);
+  const { channel, progress } = hired.at(-1)!.worker;
+  assert(claim(channel.memory.cells, LaneCell.Claim));
+  scheduler.dispatch();
+  assertEquals(counts(), [0, 0, 20]);
+  progress.since -= 10; // milliseconds
+  scheduler.dispatch();
+  assertEquals(counts().map((it) => it > 0), [true, true, true]);
+});
+
+test("The backlog is that of the worker with the least, once all cores have one", () => {
+  const { scheduler, hired } = quickOffice(cores + 1, 20);
+  const backlogs = hired.map(({ worker: { channel } }, i) => {
+    for (let n = 0; n < 10 + i; n++) {
+      channel.send(
+        new AwaitedCall({ kind: "apply", fn: square, payload: [n] }),
+      );
+    }
+    return scheduler.backlog();
+  });
+  const expected = hired.map((_, i) => i + 1 < cores ? 0 : 10 * 20 / 1000);
+  assertEquals(backlogs, expected);
+  for (const { worker: { progress } } of hired) progress.since -= 10;
+  assertEquals(scheduler.backlog(), 0, "none goes on");
 });

@@ -22,7 +22,13 @@ import { follow, HEADER, lead, ringOf, roomAt } from "../ring.ts";
 import { nextTurn, timers, wallClock } from "../runtime/loop.ts";
 import { hearsOn } from "../runtime/which.ts";
 import { isTurnOverdue } from "../spin.ts";
-import { announce, Consumer, leaveIfTerminated, onChange } from "../wait.ts";
+import {
+  announce,
+  Consumer,
+  interrupt,
+  leaveIfTerminated,
+  onChange,
+} from "../wait.ts";
 import { Pace } from "./pace.ts";
 import { endThread, report } from "./report.ts";
 import { type Lane, NONE, type Runner, type Task } from "./runner.ts";
@@ -355,6 +361,7 @@ export class FastLane implements Lane {
     const cells = this.#cells;
     this.#held = true;
     Atomics.store(cells, LaneCell.WorkerBlocked, 1);
+    interrupt(this.#bell, BellCell.Answers);
     onChange(cells, LaneCell.Read, this.#lastRead, () => {
       Atomics.store(cells, LaneCell.WorkerBlocked, 0);
       this.#held = false;

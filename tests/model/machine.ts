@@ -305,7 +305,8 @@ const instead = {
       () => real.load(array, index) === args[0],
     );
     if (!sleeps) return { async: false, value: "not-equal" };
-    const id = expect("wake", cell);
+    const mayTimeOut = (args[1] ?? Infinity) < Infinity;
+    const id = expect("wake", cell, mayTimeOut);
     return {
       async: true,
       value: {
@@ -316,10 +317,13 @@ const instead = {
   },
 };
 
-function expect(kind: Pending["kind"], what: unknown): number {
+function expect(
+  kind: Pending["kind"],
+  what: unknown,
+  isReady = kind === "timer" || kind === "turn",
+): number {
   const it = run!;
   const id = ++it.lastId;
-  const isReady = kind === "timer" || kind === "turn";
   it.pending.set(id, { pending: { id, kind, what, isReady }, callback: [] });
   return id;
 }

@@ -343,9 +343,13 @@ export function claims(
 
 /**
  * The consumer: whatever is announced is worked off, and a consumer that sleeps
- * through an announcement does not exist.
+ * through an announcement does not exist. It naps so often before it sleeps.
  */
-export function consumers(name: string, producers: number[]): Maker {
+export function consumers(
+  name: string,
+  producers: number[],
+  naps = 0,
+): Maker {
   return entitled(name, async (sources) => {
     const { Consumer, announce } = await sources.load("_internal/wait.ts");
     // What there is to do, the word that changes, whether the consumer sleeps.
@@ -359,6 +363,7 @@ export function consumers(name: string, producers: number[]): Maker {
           name: "consumer",
           run(self) {
             let done = 0;
+            let left = naps;
             const consumer = new Consumer({
               cells: bell,
               word: 1,
@@ -371,6 +376,7 @@ export function consumers(name: string, producers: number[]): Maker {
               },
               wanted: () => done < all,
               patient: () => false,
+              backlog: () => left-- > 0 ? 1000 : 0,
             });
             consumer.start();
           },
