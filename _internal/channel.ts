@@ -18,10 +18,15 @@ import {
   unreadableError,
   unsendableError,
 } from "./codec.ts";
-import { type Definitions, MAX_DEFINITIONS } from "./definitions.ts";
+import type { Definitions } from "./definitions.ts";
 import { fromThrownWire } from "./error_wire.ts";
 import { blame, pack, type Parcel, unpack } from "./payload.ts";
-import type { FromServer, OutcomeWire, ToServer } from "./protocol.ts";
+import {
+  type FromServer,
+  MAX_DEFINITIONS,
+  type OutcomeWire,
+  type ToServer,
+} from "./protocol.ts";
 import { realm } from "./realm.ts";
 import type { Port } from "./runtime/threads.ts";
 import { hearsOn } from "./runtime/which.ts";
@@ -38,12 +43,15 @@ export interface Channel {
   readonly hasRoom: boolean;
   /** How many calls the worker has begun, mod 2^16: a change tells that it goes on. */
   readonly claimed: number;
-  /** The function of the call that was sent last. */
-  readonly lastFunction: AnyFunction | undefined;
-  /** How many microseconds a call of it took lately; `Infinity` if that is not known. */
+  /**
+   * How many microseconds a call of the function took lately that was sent last;
+   * `Infinity` if that is not known.
+   */
   readonly pace: number;
   /** Whether a watchdog in the worker will end what runs there. */
   readonly guarded: boolean;
+  /** The same of any function. */
+  paceOf(fn: AnyFunction): number;
   /** Starts to use the wire. */
   open(port: Port): void;
   /** Tells the worker whether it may expect the next call. */

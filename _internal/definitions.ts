@@ -17,14 +17,12 @@
 
 import type { CallableWire } from "./callable.ts";
 import { type Memory, memoryOf, readValue, writeValue } from "./frame.ts";
+import { MAX_DEFINITIONS } from "./protocol.ts";
 
 /** The word that says where the last definition ends. */
 const END = 0;
 /** Bytes before the first definition, and in each before the function. */
 const HEADER = 8;
-
-/** The numbers from here on are not those of functions in shared memory. */
-export const MAX_DEFINITIONS = 512;
 
 /** The pool's side. */
 export class Definitions {

@@ -27,12 +27,15 @@ export class PlainChannel extends Posting implements Channel {
   readonly waiting = 0;
 
   readonly claimed = 0;
-  readonly lastFunction = undefined;
   readonly pace = Infinity;
   readonly next = undefined; // no answer waits to be read
 
   get hasRoom(): boolean {
     return this.ready && this.#call === undefined;
+  }
+
+  paceOf(): number {
+    return Infinity;
   }
 
   favour(): void {} // it does not spin

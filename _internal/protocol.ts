@@ -65,6 +65,9 @@ export interface LaneMemory {
  */
 const LINE = 16;
 
+/** The numbers from here on are not those of functions in shared memory. */
+export const MAX_DEFINITIONS = 512;
+
 /** The words of one lane, each with those who may change it. */
 export const LaneCell = {
   /** [both] Which calls have begun; see claim.ts. */
@@ -79,24 +82,24 @@ export const LaneCell = {
   WorkerBlocked: 4 * LINE,
   /** [worker] `1` while a watchdog will end what runs. */
   Guarded: 5 * LINE,
-  /**
-   * [worker] How long calls of one function took lately, if they were quick: its
-   * number in the high half, microseconds in the low half; `0` if they were not,
-   * or that is not known. A hint, on which only speed depends.
-   */
-  Pace: 6 * LINE,
   /** [pool] `1` while the worker is the most likely one to get the next call. */
-  Favoured: 7 * LINE,
+  Favoured: 6 * LINE,
   /** [pool] How many payloads were posted or withdrawn, mod 2^32; each after its frame. */
-  Posted: 8 * LINE,
+  Posted: 7 * LINE,
   /** [worker] How many answers were posted, likewise. */
-  Told: 9 * LINE,
+  Told: 8 * LINE,
   /** [worker] `1` once it has run its initializer. */
-  Ready: 10 * LINE,
+  Ready: 9 * LINE,
+  /**
+   * [worker] For each function by its number, how many microseconds its calls took
+   * lately, if they were quick; `0` if they were not, or that is not known. A hint,
+   * on which only speed depends.
+   */
+  Paces: 10 * LINE,
 } as const;
 
 /** How many words a lane has. */
-export const LANE_CELLS: number = 11 * LINE;
+export const LANE_CELLS: number = LaneCell.Paces + MAX_DEFINITIONS;
 
 /**
  * What waking a worker takes, in microseconds: calls that are quicker had better

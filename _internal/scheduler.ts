@@ -50,6 +50,8 @@ export interface Progress {
   /** What it had claimed when that was last looked at, and since when. */
   claimed: number;
   since: number;
+  /** It was idle when it was sent what it has, and was not looked at since. */
+  fresh: boolean;
   /** How many calls had begun in all workers then. */
   before: number;
   /** It is at a call that others pass, and is sent no other until it has answered. */
@@ -207,6 +209,7 @@ export class Scheduler<W extends Schedulable> {
       try {
         // A getter of an argument may come back here.
         this.#sending = false;
+        if (worker.channel.inFlight === 0) worker.progress.fresh = true;
         worker.channel.send(call);
       } catch (error) {
         unsent = error instanceof UnsentError ? error : new UnsentError(error);
@@ -382,29 +385,32 @@ export class Scheduler<W extends Schedulable> {
     if (hot !== undefined && hot.left > 0 && !hot.progress.passed) {
       const { channel } = hot;
       if (channel.inFlight === 0) return hot;
-      const pace = channel.lastFunction === call.request.fn
-        ? channel.pace
-        : Infinity;
-      if (this.#dealing !== undefined) limit = this.#dealing;
-      else if (pace < QUICK_US && isSimple(call)) {
+      // What is there may be of another function than this call.
+      const pace = Math.max(channel.pace, channel.paceOf(call.request.fn));
+      if (pace < QUICK_US && isSimple(call)) {
         this.#events.onDoubt();
-        limit = worthwhile(pace, channel.inFlight + 1);
-        if (limit <= 1) return channel.hasRoom ? hot : undefined;
+        limit = this.#dealing ?? worthwhile(pace, channel.inFlight + 1, cores);
+        if (limit <= 1) {
+          if (channel.hasRoom) return hot;
+          if (!this.#blocking) return undefined;
+        }
       }
     }
     const isFew = limit !== Infinity; // the hot one and few others
     let others = limit - 1;
+    const blocking = this.#blocking;
     let best: W | undefined;
     let last: W | undefined;
-    let fewest = this.#blocking ? Infinity : this.#ahead;
+    let fewest = blocking ? Infinity : this.#ahead;
     for (const worker of this.#workers) {
       if (worker.left <= 0) continue;
-      if (worker.progress.passed) {
-        if (this.#blocking && worker.channel.hasRoom) last = worker;
+      const { ready } = worker.channel;
+      const isSpared = worker.progress.passed ||
+        isFew && worker !== hot && (!ready || others-- <= 0);
+      if (isSpared) {
+        if (blocking && worker.channel.hasRoom) last = worker;
         continue;
       }
-      const { ready } = worker.channel;
-      if (isFew && worker !== hot && (!ready || others-- <= 0)) continue;
       // One that is not ready comes after one that is.
       const load = worker.channel.inFlight + (ready ? 0 : 0.5);
       if (load < fewest && worker.channel.hasRoom) {
@@ -460,7 +466,7 @@ export class Scheduler<W extends Schedulable> {
       if (!idle || fullest === undefined) return again;
       const hotIsIdle = this.#hot?.channel.inFlight === 0;
       const limit = goesOn(fullest.progress)
-        ? worthwhile(fullest.channel.pace, most + 1)
+        ? worthwhile(fullest.channel.pace, most + 1, cores)
         : Infinity;
       const leave = !hotIsIdle && busy >= limit;
       const calls = leave ? [] : this.takeBack(fullest);
@@ -473,7 +479,9 @@ export class Scheduler<W extends Schedulable> {
       if (!hotIsIdle) this.#dealing = limit;
       this.send();
       this.#dealing = undefined;
-      if (limit !== Infinity) left.add(fullest); // no second time
+      if (limit === Infinity) continue;
+      left.add(fullest); // no second time
+      again = true;
     }
   }
 
@@ -504,6 +512,10 @@ export class Scheduler<W extends Schedulable> {
     const time = performance.now();
     const moved: Progress[] = [];
     for (const { channel: { claimed }, progress } of this.#workers) {
+      if (progress.fresh) {
+        progress.fresh = false;
+        progress.since = time;
+      }
       const more = claims.between(progress.claimed, claimed);
       if (more === 0) continue;
       progress.claimed = claimed;
@@ -527,24 +539,39 @@ export class Scheduler<W extends Schedulable> {
  * @returns Its progress.
  */
 export function noProgress(): Progress {
-  return { claimed: 0, since: performance.now(), before: 0, passed: false };
+  return {
+    claimed: 0,
+    since: performance.now(),
+    fresh: false,
+    before: 0,
+    passed: false,
+  };
 }
 
 /**
  * How many workers some calls are worth: one that gets to all of them sooner than
  * another could be woken, and else no more than there are cores for, or than this
  * thread can keep busy.
+ *
+ * @param pace How many microseconds a call takes.
+ * @param calls How many there are.
+ * @param cores How many cores.
+ * @returns The number; `Infinity` for calls that are not quick.
  */
-function worthwhile(pace: number, calls: number): number {
+export function worthwhile(
+  pace: number,
+  calls: number,
+  cores: number,
+): number {
   if (pace >= QUICK_US) return Infinity;
   const together = pace * calls;
   if (together < QUICK_US) return 1;
   return Math.min(together < SHARE_US ? cores - 1 : cores, pace / CALL_US);
 }
 
-/** Whether a worker has begun a call lately. */
-function goesOn({ since }: Progress): boolean {
-  return performance.now() - since < STUCK_MS;
+/** Whether a worker has begun a call, or was sent its first ones, lately. */
+function goesOn({ since, fresh }: Progress): boolean {
+  return fresh || performance.now() - since < STUCK_MS;
 }
 
 /** How many values of a call are looked at. */

@@ -25,6 +25,7 @@ import {
   LANE_CELLS,
   LaneCell,
   type LaneMemory,
+  MAX_DEFINITIONS,
 } from "./protocol.ts";
 import { Queue } from "./queue.ts";
 import { follow, HEADER, lead, type Ring, ringOf, roomAt } from "./ring.ts";
@@ -73,11 +74,9 @@ export class SharedChannel extends Posting implements Channel {
   readonly #answers: Ring;
   /** Where the last call ends. */
   #at = 0;
-  lastFunction: AnyFunction | undefined;
-  /** Its number. */
-  #lastNumber = 0;
-  /** What the worker told of its pace when its answers were read last. */
-  #pace = 0;
+  /** The function of the last call, and its number. */
+  #lastFunction: AnyFunction | undefined;
+  #lastNumber = MAX_DEFINITIONS;
   /** Where the last answer that was read ends, and the last one that was seen. */
   #read = 0;
   #seen = 0;
@@ -142,9 +141,19 @@ export class SharedChannel extends Posting implements Channel {
   }
 
   get pace(): number {
-    const pace = this.#pace;
-    const known = pace !== 0 && pace >>> 16 === this.#lastNumber;
-    return known ? pace & 0xffff : Infinity;
+    return this.#told(this.#lastNumber);
+  }
+
+  paceOf(fn: AnyFunction): number {
+    return this.#told(
+      fn === this.#lastFunction ? this.#lastNumber : this.define(fn),
+    );
+  }
+
+  /** What the worker tells of the pace of a function. */
+  #told(number: number): number {
+    if (number >= MAX_DEFINITIONS) return Infinity;
+    return this.#cells[LaneCell.Paces + number] || Infinity;
   }
 
   favour(isNext: boolean): void {
@@ -155,7 +164,7 @@ export class SharedChannel extends Posting implements Channel {
     const { request } = call;
     const ring = this.#calls;
     const fn = this.define(request.fn);
-    this.lastFunction = request.fn;
+    this.#lastFunction = request.fn;
     this.#lastNumber = fn;
     const at = this.#room();
     const values = at + CallFrame.Values;
@@ -305,7 +314,6 @@ export class SharedChannel extends Posting implements Channel {
 
   look(): void {
     this.#seen = Atomics.load(this.#cells, LaneCell.Written);
-    if (this.#seen !== this.#read) this.#pace = this.#cells[LaneCell.Pace]!;
   }
 
   get next(): number | undefined {

@@ -23,12 +23,16 @@ function spin(milliseconds: number): void {
 function setUp() {
   const cells = new Int32Array(LANE_CELLS);
   const pace = new Pace(cells);
-  return { cells, pace, hint: () => cells[LaneCell.Pace]! };
+  return { pace, hint: (fn: number) => cells[LaneCell.Paces + fn]! };
 }
 
 /** Rows of calls, till one was not disturbed by what else the machine does. */
-function untilQuick(pace: Pace, hint: () => number, fn: number): void {
-  for (let i = 0; hint() >>> 16 !== fn; i++) {
+function untilQuick(
+  pace: Pace,
+  hint: (fn: number) => number,
+  fn: number,
+): void {
+  for (let i = 0; hint(fn) === 0; i++) {
     assert(i < 1000, "quick calls are never known to be quick");
     row(pace, fn, 1000);
   }
@@ -37,18 +41,55 @@ function untilQuick(pace: Pace, hint: () => number, fn: number): void {
 test("Pace tells how long quick calls take, and of which function", () => {
   const { pace, hint } = setUp();
   untilQuick(pace, hint, 3);
-  const each = hint() & 0xffff;
+  const each = hint(3);
   assert(each >= 1 && each < QUICK_US, `received ${each}`);
+  assertEquals(hint(4), 0);
   untilQuick(pace, hint, 4);
+  assertEquals(hint(3), each, "what other functions take is no news of it");
 });
 
 test("Pace tells nothing of calls that are not quick", () => {
   const { pace, hint } = setUp();
   row(pace, 3, 2, () => spin(1));
-  assertEquals(hint(), 0);
+  assertEquals(hint(3), 0);
   untilQuick(pace, hint, 3);
   for (let i = 0; i < 3; i++) row(pace, 3, 20, () => spin(0.2));
-  assertEquals(hint(), 0);
+  assertEquals(hint(3), 0);
+});
+
+test("Pace tells functions apart whose calls take turns", () => {
+  const { pace, hint } = setUp();
+  const mixedRow = () => {
+    pace.begin();
+    for (let i = 0; i < 50; i++) {
+      pace.count(3);
+      pace.count(4);
+      spin(0.2);
+    }
+    pace.end(true);
+  };
+  for (let i = 0; hint(3) === 0; i++) {
+    assert(i < 100, "quick calls between others are never known to be quick");
+    mixedRow();
+  }
+  assertEquals(hint(4), 0);
+  mixedRow(); // now that the first is known to be quick
+  assertEquals(hint(4), 0);
+});
+
+test("Pace sees that a function is no longer quick though its calls begin rows", () => {
+  const { pace, hint } = setUp();
+  for (const next of [3, 4]) {
+    untilQuick(pace, hint, 3);
+    for (let i = 0; hint(3) > 0; i++) {
+      assert(i < 10, "it is taken for quick for ever");
+      pace.begin();
+      pace.count(3);
+      spin(1);
+      pace.count(next);
+      pace.end(true);
+    }
+  }
 });
 
 test("Pace forgets what it knew when a call has to wait", () => {
@@ -57,9 +98,9 @@ test("Pace forgets what it knew when a call has to wait", () => {
   pace.begin();
   for (let i = 0; i < 100; i++) pace.count(3);
   pace.forget();
-  assertEquals(hint(), 0);
+  assertEquals(hint(3), 0);
   pace.end(false); // of this row nothing is known
-  assertEquals(hint(), 0);
+  assertEquals(hint(3), 0);
   untilQuick(pace, hint, 3);
 });
 
@@ -67,7 +108,7 @@ test("Pace knows what it knew after a row that was cut short", () => {
   const { pace, hint } = setUp();
   untilQuick(pace, hint, 3);
   row(pace, 3, 1); // there was no room for its answer
-  assertEquals(hint() >>> 16, 3);
+  assertEquals(hint(3) > 0, true);
 });
 
 test("Pace believes in a row that took long if the next one does too", () => {
@@ -75,9 +116,9 @@ test("Pace believes in a row that took long if the next one does too", () => {
   const slowRow = () => row(pace, 3, 20, () => spin(0.2));
   untilQuick(pace, hint, 3);
   slowRow();
-  assertEquals(hint() >>> 16, 3, "the system may have stopped the thread");
+  assertEquals(hint(3) > 0, true, "the system may have stopped the thread");
   slowRow();
-  assertEquals(hint(), 0);
+  assertEquals(hint(3), 0);
 });
 
 test("Pace forgets its doubts after a row that is quick", () => {
@@ -90,6 +131,6 @@ test("Pace forgets its doubts after a row that is quick", () => {
     slowRow();
     row(pace, 3, 1000);
     slowRow();
-    known = hint() >>> 16 === 3;
+    known = hint(3) > 0;
   }
 });

@@ -19,8 +19,12 @@ import {
   noProgress,
   type Schedulable,
   Scheduler,
+  worthwhile,
 } from "../_internal/scheduler.ts";
 import { SharedChannel } from "../_internal/shared_channel.ts";
+
+// deno-lint-ignore no-explicit-any
+type Any = any;
 
 const sizes = { calls: 1 << 14, answers: 1 << 12, definitions: 1 << 12 };
 const nothing = () => {};
@@ -131,7 +135,7 @@ function quickOffice(workers: number, pace: number) {
     cells[LaneCell.Ready] = 1;
     channel.send(new AwaitedCall({ kind: "apply", fn: square, payload: [0] }));
     const numberOfSquare = 1; // after that of the call it was hired with
-    cells[LaneCell.Pace] = numberOfSquare << 16 | pace;
+    cells[LaneCell.Paces + numberOfSquare] = pace;
     answer();
     channel.drain();
     scheduler.takeBack(worker);
@@ -140,6 +144,17 @@ function quickOffice(workers: number, pace: number) {
   const counts = () => hired.map(({ worker }) => worker.channel.inFlight);
   return { scheduler, hired, send, counts };
 }
+
+test("Calls are worth more workers the longer they take together", () => {
+  const of8 = (pace: number, calls: number) => worthwhile(pace, calls, 8);
+  assertEquals(of8(10, 4), 1, "it gets to them before another is awake");
+  assertEquals(of8(10, 19), 7, "this thread has the other core");
+  assertEquals(of8(10, 20), 8);
+  assertEquals(of8(3, 1000), 3, "this thread keeps no more busy");
+  assertEquals(of8(1, 1000), 1);
+  assertEquals(of8(50, 1), Infinity);
+  assertEquals(of8(Infinity, 1), Infinity);
+});
 
 test("Quick calls stay with the worker that gets to them sooner than another", () => {
   const { send, counts } = quickOffice(3, 10);
@@ -162,19 +177,79 @@ test("Many quick calls go to no more workers than there are cores", () => {
   assert(counts().at(-1)! > 0);
 });
 
-test("Quick calls that wait behind others are dealt out to as many", () => {
-  const workers = cores + 2;
-  const { scheduler, hired, send, counts } = quickOffice(workers, 40);
+/** A worker has all calls, the first of which it has begun, and others come. */
+function lateOffice(workers: number, pace: number, calls: number) {
+  const made = quickOffice(workers, pace);
+  const { scheduler, hired, send, counts } = made;
   const [first, ...others] = hired.map(({ worker }) => worker);
+  scheduler.dispatch(); // it sees what they have done so far
   for (const worker of others) scheduler.remove(worker);
-  send(20);
-  assertEquals(counts()[0], 20);
-  for (const worker of others) scheduler.add(worker);
+  send(calls);
+  assert(claim(hired[0]!.worker.channel.memory.cells, LaneCell.Claim));
+  assertEquals(counts()[0], calls);
+  for (const worker of others) {
+    worker.progress.since -= 100; // milliseconds
+    scheduler.add(worker);
+  }
   scheduler.answered(first!);
-  scheduler.dispatch();
+  return made;
+}
+
+test("Quick calls that wait behind others are dealt out to as many", () => {
+  const { scheduler, counts } = lateOffice(cores + 2, 40, 20);
+  const time = scheduler.rest();
   const busy = counts().filter((it) => it > 0).length;
   assertEquals(busy, Math.min(cores, 40));
   assertEquals(counts().reduce((sum, it) => sum + it), 20);
+  assert(time < Infinity, "it looks again whether they go on");
+});
+
+test("Quick calls are dealt out to all if they are not quick after all", () => {
+  const { scheduler, hired, counts } = lateOffice(4, 45, 6);
+  for (let rests = 0;; rests++) {
+    const time = scheduler.rest();
+    const { channel } = hired[0]!.worker;
+    if (channel.waiting === 0) break;
+    assert(time < Infinity && rests < 10, `${channel.waiting} are left behind`);
+    for (const { worker: { progress } } of hired) progress.since -= time;
+  }
+  assertEquals(counts().map((it) => it > 0), [true, true, true, true]);
+});
+
+test("Calls that may wait for others have workers of their own", () => {
+  const { scheduler, hired, counts } = lateOffice(4, 45, 4);
+  const { channel } = hired[0]!.worker;
+  for (let i = 0; i < 3; i++) {
+    channel.send(
+      new AwaitedCall({ kind: "apply", fn: square, payload: [{ i }] as Any }),
+    );
+  }
+  scheduler.rest();
+  assertEquals(counts().map((it) => it > 0), [true, true, true, true]);
+});
+
+test("No quick call goes to a worker that others pass, or that is not ready", () => {
+  const { hired, send, counts } = quickOffice(4, 40);
+  hired[3]!.worker.progress.passed = true; // the hot one
+  hired[0]!.worker.channel.memory.cells[LaneCell.Ready] = 0;
+  send(2);
+  assertEquals(counts(), [0, 1, 1, 0]);
+});
+
+test("All that there is room for is sent before this thread blocks", () => {
+  const { scheduler, counts } = quickOffice(3, 1);
+  const long = "x".repeat(3500); // four of them fill a ring
+  for (let i = 0; i < 6; i++) {
+    scheduler.push(
+      new AwaitedCall({ kind: "apply", fn: square, payload: [long] as Any }),
+    );
+  }
+  scheduler.send();
+  assert(counts()[2]! > 0);
+  assertEquals(counts().slice(0, 2), [0, 0]);
+  scheduler.sendAll();
+  assertEquals(counts().reduce((sum, it) => sum + it), 6);
+  assertEquals(scheduler.queued, 0);
 });
 
 test("Calls that wait behind one that is not quick go to all who are idle", () => {

@@ -5,29 +5,41 @@
  * @module
  */
 
-import { LaneCell, QUICK_US } from "../protocol.ts";
+import { LaneCell, MAX_DEFINITIONS, QUICK_US } from "../protocol.ts";
 
-const { ceil } = Math;
+const { ceil, max } = Math;
 const clock: () => number = performance.now.bind(performance);
 
 /** So many calls tell how long one takes. */
 const SAMPLE = 8;
 
+/** What is known of a function. */
+interface Sample {
+  quick: boolean;
+  /** Whether what was measured last was the first that was not quick. */
+  doubtful: boolean;
+  /** Calls that were timed since it was last told how long one takes, and their time. */
+  calls: number;
+  time: number;
+}
+
 /**
- * Measures calls of one function, as long as no other is called. Once a function
- * is known to be quick, only long rows of calls are measured, from their second
- * on, so that a call that comes alone pays for no look at the clock.
+ * Measures calls, of each function apart. Of one that is known to be quick only
+ * long rows are measured, from the second call on, so that a call that comes
+ * alone pays for no look at the clock.
  */
 export class Pace {
   readonly #cells: Int32Array;
+  /** By number of the function; no map, whose methods a task could replace. */
+  readonly #samples: Record<number, Sample> = Object.create(null);
+  /** The function that is called, since when that is timed, or -1, and how often it was. */
   #fn = -1;
-  #quick = false;
-  /** Whether the last row was the first that was not quick. */
-  #doubtful = false;
-  /** Calls and milliseconds of the sample, and since when time counts. */
+  #sample = newSample();
+  #since = -1;
   #calls = 0;
-  #time = 0;
-  #since = 0;
+  #timed = 0;
+  /** Of what the row began with, if its first call was not timed and few followed. */
+  #untimed: Sample | undefined;
 
   /** @param cells The words of a lane, where the pool finds the hint. */
   constructor(cells: Int32Array) {
@@ -36,8 +48,9 @@ export class Pace {
 
   /** A row of calls begins. */
   begin(): void {
-    if (this.#quick) this.#calls = 0;
-    else this.#since = clock();
+    this.#calls = this.#timed = 0;
+    this.#since = this.#sample.quick ? -1 : clock();
+    this.#untimed = undefined;
   }
 
   /**
@@ -46,13 +59,21 @@ export class Pace {
    * @param fn The function's number.
    */
   count(fn: number): void {
-    if (fn !== this.#fn) {
-      this.#fn = fn;
-      this.#quick = this.#doubtful = false;
-      this.#calls = this.#time = 0;
-      this.#since = clock();
-    } else if (this.#quick && this.#calls === 1) this.#since = clock();
+    if (fn !== this.#fn) this.#turnTo(fn);
+    else if (this.#since < 0 && this.#calls === 1) this.#since = clock();
     this.#calls++;
+    if (this.#since >= 0) this.#timed++;
+  }
+
+  /** Calls of another function follow. */
+  #turnTo(fn: number): void {
+    const isFirst = this.#calls === 0;
+    const now = isFirst ? -1 : clock();
+    if (!isFirst) this.#add(now);
+    this.#fn = fn;
+    this.#sample = this.#samples[fn] ??= newSample();
+    this.#calls = this.#timed = 0;
+    this.#since = !isFirst ? now : this.#sample.quick ? -1 : clock();
   }
 
   /**
@@ -62,39 +83,59 @@ export class Pace {
    */
   end(slow: boolean): void {
     if (this.#fn < 0) return;
-    if (this.#quick && this.#calls <= SAMPLE) {
-      if (slow) { // it may have been the system: measure
-        this.#quick = false;
-        this.#doubtful = true;
-      }
-      this.#calls = this.#time = 0;
-      return;
+    if (!this.#sample.quick || this.#calls > SAMPLE || slow) this.#add(clock());
+    const untimed = this.#untimed;
+    if (!slow || untimed === undefined) return;
+    // It may have been the system: measure.
+    untimed.quick = false;
+    untimed.doubtful = true;
+    untimed.calls = untimed.time = 0;
+  }
+
+  /** Adds what was called up to now to what is known of it. */
+  #add(now: number): void {
+    const sample = this.#sample;
+    if (this.#calls <= SAMPLE && this.#timed < this.#calls) {
+      this.#untimed = sample;
     }
-    this.#time += clock() - this.#since;
-    const enough = this.#calls >= SAMPLE ||
-      this.#time * 1000 > QUICK_US * SAMPLE;
+    if (this.#timed === 0) return;
+    sample.calls += this.#timed;
+    sample.time += now - this.#since;
+    const { calls, time } = sample;
+    const enough = calls >= SAMPLE || time * 1000 > QUICK_US * SAMPLE;
     if (!enough) return;
-    const measured = this.#quick ? this.#calls - 1 : this.#calls;
-    const each = ceil(this.#time * 1000 / measured);
-    this.#calls = this.#time = 0;
-    this.#quick = each < QUICK_US;
+    const each = max(1, ceil(time * 1000 / calls));
+    sample.calls = sample.time = 0;
+    sample.quick = each < QUICK_US;
     // The system stops a thread for milliseconds when it has others to run. One
     // such row is not believed, as the pool would wake still more of them.
-    this.#doubtful = !this.#quick && this.#known && !this.#doubtful;
-    if (this.#doubtful) return;
-    this.#cells[LaneCell.Pace] = this.#quick ? this.#fn << 16 | each : 0;
+    const isNews = !sample.quick && this.#isKnown && !sample.doubtful;
+    sample.doubtful = isNews;
+    if (!isNews) this.#tell(sample.quick ? each : 0);
   }
 
   /** Whether the pool takes the function for quick. */
-  get #known(): boolean {
-    return this.#cells[LaneCell.Pace]! >>> 16 === this.#fn &&
-      this.#cells[LaneCell.Pace] !== 0;
+  get #isKnown(): boolean {
+    return this.#fn < MAX_DEFINITIONS &&
+      this.#cells[LaneCell.Paces + this.#fn] !== 0;
+  }
+
+  #tell(each: number): void {
+    if (this.#fn >= MAX_DEFINITIONS) return; // the pool takes those for slow
+    const word = LaneCell.Paces + this.#fn;
+    if (this.#cells[word] !== each) this.#cells[word] = each;
   }
 
   /** A call has to wait, or has not ended although it returned. */
   forget(): void {
-    this.#fn = -1; // what was measured counts for nothing
-    this.#quick = this.#doubtful = false; // so that the next row looks at the clock
-    if (this.#cells[LaneCell.Pace] !== 0) this.#cells[LaneCell.Pace] = 0;
+    if (this.#fn < 0) return;
+    this.#tell(0);
+    this.#samples[this.#fn] = newSample(); // what was measured counts for nothing
+    this.#sample = newSample(); // so that the next row looks at the clock
+    this.#fn = -1;
   }
+}
+
+function newSample(): Sample {
+  return { quick: false, doubtful: false, calls: 0, time: 0 };
 }
