@@ -3,7 +3,8 @@
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import { timeOf } from "../_internal/answer_clock.ts";
-import { AwaitedCall } from "../_internal/call.ts";
+import { AwaitedCall, type Call } from "../_internal/call.ts";
+import type { Channel } from "../_internal/channel.ts";
 import { claim } from "../_internal/claim.ts";
 import { Definitions } from "../_internal/definitions.ts";
 import { writeValue } from "../_internal/frame.ts";
@@ -22,6 +23,7 @@ import {
   worthwhile,
 } from "../_internal/scheduler.ts";
 import { SharedChannel } from "../_internal/shared_channel.ts";
+import { Random } from "./_random.ts";
 
 // deno-lint-ignore no-explicit-any
 type Any = any;
@@ -278,4 +280,120 @@ test("The backlog is that of the worker with the least, once all cores have one"
   assertEquals(backlogs, expected);
   for (const { worker: { progress } } of hired) progress.since -= 10;
   assertEquals(scheduler.backlog(), 0, "none goes on");
+});
+
+/** A worker without a thread: it begins and ends calls when it is told. */
+interface Puppet extends Schedulable {
+  readonly channel: Channel & { ready: boolean; pace: number };
+  begin(): void;
+  end(scheduler: Scheduler<Puppet>): void;
+  readonly isIdle: boolean;
+  readonly letsCallsWait: boolean;
+}
+
+function newPuppet(ready: boolean, pace: number): Puppet {
+  const calls: Call[] = [];
+  let begun = 0;
+  let claimed = 0;
+  const channel = {
+    ready,
+    pace,
+    paceOf: () => channel.pace,
+    get inFlight() {
+      return calls.length;
+    },
+    get waiting() {
+      return calls.length - begun;
+    },
+    get claimed() {
+      return claimed;
+    },
+    get hasRoom() {
+      return calls.length < 40;
+    },
+    favour: nothing,
+    send: (call: Call) => void calls.push(call),
+    takeBack: () => calls.splice(begun),
+  };
+  const puppet: Puppet = {
+    channel: channel as typeof channel & Channel,
+    left: Infinity,
+    progress: noProgress(),
+    begin() {
+      if (!channel.ready || begun > 0 || calls.length === 0) return;
+      begun = 1;
+      claimed = (claimed + 1) & 0xffff;
+    },
+    end(scheduler) {
+      if (begun === 0) return;
+      begun = 0;
+      calls.shift();
+      scheduler.answered(puppet);
+      scheduler.send();
+      if (calls.length === 0) scheduler.dispatch();
+    },
+    get isIdle() {
+      return calls.length === 0 && channel.ready && !puppet.progress.passed;
+    },
+    get letsCallsWait() {
+      return calls.length > Math.max(begun, channel.ready ? 1 : 0);
+    },
+  };
+  return puppet;
+}
+
+test("No worker stays idle while calls wait behind one that does not go on", () => {
+  const seed = Date.now() | 0;
+  const random = new Random(seed);
+  const paces = [1, 10, 45, Infinity];
+  for (let round = 0; round < 300; round++) {
+    const events = {
+      onUnsent: nothing,
+      onDropped: nothing,
+      onLost: nothing,
+      onDoubt: nothing,
+    };
+    const scheduler = new Scheduler<Puppet>(events, undefined);
+    const puppets = Array.from(
+      { length: 1 + random.below(cores + 6) },
+      () => newPuppet(random.below(4) > 0, random.pick(paces)),
+    );
+    for (const puppet of puppets) scheduler.add(puppet);
+    const story: string[] = [];
+    const isBad = () =>
+      puppets.some((it) => it.isIdle) &&
+      (puppets.some((it) => it.letsCallsWait) || scheduler.queued > 0);
+    const tell = () =>
+      `seed ${seed}, round ${round}: ${story.join(", ")}: ` +
+      puppets.map(({ channel: { inFlight, waiting } }) =>
+        `${inFlight}/${waiting}`
+      ).join(" ");
+    for (let step = 0; step < 60; step++) {
+      const puppet = random.pick(puppets);
+      const pause = random.pick([0, 10]); // milliseconds
+      for (const { progress } of puppets) progress.since -= pause;
+      const what = random.pick(["send", "begin", "end", "ready", "pace"]);
+      story.push(what);
+      if (what === "send") {
+        for (let i = random.below(random.pick([8, 50])); i >= 0; i--) {
+          const payload: Any = random.below(8) > 0 ? [i] : [{ i }];
+          scheduler.push(
+            new AwaitedCall({ kind: "apply", fn: square, payload }),
+          );
+        }
+        scheduler.send();
+      } else if (what === "begin") { for (const it of puppets) it.begin(); }
+      else if (what === "end") puppet.end(scheduler);
+      else if (what === "ready") {
+        for (const { channel } of puppets) channel.ready = true;
+      } else puppet.channel.pace = random.pick(paces);
+      // Till it would sleep for good, with nobody going on.
+      for (let looks = 0;; looks++) {
+        const time = scheduler.rest();
+        if (time === Infinity || looks === 10) break;
+        for (const { progress } of puppets) progress.since -= time;
+      }
+      assert(!isBad(), tell());
+    }
+  }
 });
