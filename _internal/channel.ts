@@ -50,7 +50,7 @@ export interface Channel {
   readonly pace: number;
   /** Whether a watchdog in the worker will end what runs there. */
   readonly guarded: boolean;
-  /** The same of any function. */
+  /** What {@linkcode Channel.pace} would be if a call of this function were sent. */
   paceOf(fn: AnyFunction): number;
   /** Starts to use the wire. */
   open(port: Port): void;

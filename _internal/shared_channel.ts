@@ -141,17 +141,17 @@ export class SharedChannel extends Posting implements Channel {
   }
 
   get pace(): number {
-    return this.#told(this.#lastNumber);
+    return this.#paceBy(this.#lastNumber);
   }
 
   paceOf(fn: AnyFunction): number {
-    return this.#told(
+    return this.#paceBy(
       fn === this.#lastFunction ? this.#lastNumber : this.define(fn),
     );
   }
 
   /** What the worker tells of the pace of a function. */
-  #told(number: number): number {
+  #paceBy(number: number): number {
     if (number >= MAX_DEFINITIONS) return Infinity;
     return this.#cells[LaneCell.Paces + number] || Infinity;
   }
