@@ -398,17 +398,16 @@ export class Scheduler<W extends Schedulable> {
     }
     const isFew = limit !== Infinity; // the hot one and few others
     let others = limit - 1;
-    const blocking = this.#blocking;
     let best: W | undefined;
     let last: W | undefined;
-    let fewest = blocking ? Infinity : this.#ahead;
+    let fewest = this.#blocking ? Infinity : this.#ahead;
     for (const worker of this.#workers) {
       if (worker.left <= 0) continue;
       const { ready } = worker.channel;
       const isSpared = worker.progress.passed ||
         isFew && worker !== hot && (!ready || others-- <= 0);
       if (isSpared) {
-        if (blocking && worker.channel.hasRoom) last = worker;
+        if (this.#blocking && worker.channel.hasRoom) last = worker;
         continue;
       }
       // One that is not ready comes after one that is.

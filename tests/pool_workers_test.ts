@@ -188,10 +188,7 @@ test(
   },
   async () => {
     const over = sharedCells();
-    await using pool = new ProcessPool(cores + 1, {
-      initializer: (over: Int32Array) => void ((globalThis as Any).over = over),
-      initargs: [over],
-    });
+    await using pool = await poolOfQuickCalls(cores + 1, over);
     /** Works for so many microseconds, or till all is over. */
     const work = (time: number): void => {
       const over: Int32Array = (globalThis as Any).over;

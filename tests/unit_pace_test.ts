@@ -108,7 +108,7 @@ test("Pace knows what it knew after a row that was cut short", () => {
   const { pace, hint } = setUp();
   untilQuick(pace, hint, 3);
   row(pace, 3, 1); // there was no room for its answer
-  assertEquals(hint(3) > 0, true);
+  assert(hint(3) > 0);
 });
 
 test("Pace believes in a row that took long if the next one does too", () => {
@@ -116,7 +116,7 @@ test("Pace believes in a row that took long if the next one does too", () => {
   const slowRow = () => row(pace, 3, 20, () => spin(0.2));
   untilQuick(pace, hint, 3);
   slowRow();
-  assertEquals(hint(3) > 0, true, "the system may have stopped the thread");
+  assert(hint(3) > 0, "the system may have stopped the thread");
   slowRow();
   assertEquals(hint(3), 0);
 });

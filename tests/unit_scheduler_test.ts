@@ -31,16 +31,19 @@ type Any = any;
 const sizes = { calls: 1 << 14, answers: 1 << 12, definitions: 1 << 12 };
 const nothing = () => {};
 
+/** For who is told nothing. */
+const events = {
+  onUnsent: nothing,
+  onDropped: nothing,
+  onLost: nothing,
+  onDoubt: nothing,
+};
+
 /** A scheduler, and workers that answer when they are told. */
 function office() {
   const bell = new Int32Array(new SharedArrayBuffer(BELL_CELLS * 4));
   const definitions = new Definitions(sizes.definitions);
-  const scheduler = new Scheduler<Schedulable>({
-    onUnsent: nothing,
-    onDropped: nothing,
-    onLost: nothing,
-    onDoubt: nothing,
-  }, bell);
+  const scheduler = new Scheduler<Schedulable>(events, bell);
   const order: string[] = [];
   const hire = (name: string) => {
     const channel = new SharedChannel(
@@ -119,6 +122,10 @@ test("The order of answers outlives the end of the numbers", () => {
 
 const square = (n: number) => n * n;
 
+function newCall(value: Any): Call {
+  return new AwaitedCall({ kind: "apply", fn: square, payload: [value] });
+}
+
 /** A scheduler of ready workers, which take calls of a pace and answer none. */
 function quickOffice(workers: number, pace: number) {
   const { scheduler, hire } = office();
@@ -126,7 +133,7 @@ function quickOffice(workers: number, pace: number) {
   const send = (count: number) => {
     for (let i = 0; i < count; i++) {
       scheduler.push(
-        new AwaitedCall({ kind: "apply", fn: square, payload: [i] }),
+        newCall(i),
       );
     }
     scheduler.send();
@@ -135,7 +142,7 @@ function quickOffice(workers: number, pace: number) {
     const { channel } = worker;
     const { cells } = channel.memory;
     cells[LaneCell.Ready] = 1;
-    channel.send(new AwaitedCall({ kind: "apply", fn: square, payload: [0] }));
+    channel.send(newCall(0));
     const numberOfSquare = 1; // after that of the call it was hired with
     cells[LaneCell.Paces + numberOfSquare] = pace;
     answer();
@@ -223,7 +230,7 @@ test("Calls that may wait for others have workers of their own", () => {
   const { channel } = hired[0]!.worker;
   for (let i = 0; i < 3; i++) {
     channel.send(
-      new AwaitedCall({ kind: "apply", fn: square, payload: [{ i }] as Any }),
+      newCall({ i }),
     );
   }
   scheduler.rest();
@@ -243,7 +250,7 @@ test("All that there is room for is sent before this thread blocks", () => {
   const long = "x".repeat(3500); // four of them fill a ring
   for (let i = 0; i < 6; i++) {
     scheduler.push(
-      new AwaitedCall({ kind: "apply", fn: square, payload: [long] as Any }),
+      newCall(long),
     );
   }
   scheduler.send();
@@ -271,7 +278,7 @@ test("The backlog is that of the worker with the least, once all cores have one"
   const backlogs = hired.map(({ worker: { channel } }, i) => {
     for (let n = 0; n < 10 + i; n++) {
       channel.send(
-        new AwaitedCall({ kind: "apply", fn: square, payload: [n] }),
+        newCall(n),
       );
     }
     return scheduler.backlog();
@@ -347,12 +354,6 @@ test("No worker stays idle while calls wait behind one that does not go on", () 
   const random = new Random(seed);
   const paces = [1, 10, 45, Infinity];
   for (let round = 0; round < 300; round++) {
-    const events = {
-      onUnsent: nothing,
-      onDropped: nothing,
-      onLost: nothing,
-      onDoubt: nothing,
-    };
     const scheduler = new Scheduler<Puppet>(events, undefined);
     const puppets = Array.from(
       { length: 1 + random.below(cores + 6) },
@@ -376,10 +377,7 @@ test("No worker stays idle while calls wait behind one that does not go on", () 
       story.push(what);
       if (what === "send") {
         for (let i = random.below(random.pick([8, 50])); i >= 0; i--) {
-          const payload: Any = random.below(8) > 0 ? [i] : [{ i }];
-          scheduler.push(
-            new AwaitedCall({ kind: "apply", fn: square, payload }),
-          );
+          scheduler.push(newCall(random.below(8) > 0 ? i : { i }));
         }
         scheduler.send();
       } else if (what === "begin") { for (const it of puppets) it.begin(); }

@@ -67,13 +67,14 @@ export class Pace {
 
   /** Calls of another function follow. */
   #turnTo(fn: number): void {
+    const sample = this.#samples[fn] ??= newSample();
     const isFirst = this.#calls === 0;
-    const now = isFirst ? -1 : clock();
+    const now = isFirst && sample.quick ? -1 : clock();
     if (!isFirst) this.#add(now);
     this.#fn = fn;
-    this.#sample = this.#samples[fn] ??= newSample();
+    this.#sample = sample;
     this.#calls = this.#timed = 0;
-    this.#since = !isFirst ? now : this.#sample.quick ? -1 : clock();
+    this.#since = now;
   }
 
   /**
@@ -130,8 +131,8 @@ export class Pace {
   forget(): void {
     if (this.#fn < 0) return;
     this.#tell(0);
-    this.#samples[this.#fn] = newSample(); // what was measured counts for nothing
-    this.#sample = newSample(); // so that the next row looks at the clock
+    // What was measured counts for nothing.
+    this.#sample = this.#samples[this.#fn] = newSample();
     this.#fn = -1;
   }
 }
