@@ -6,17 +6,16 @@
  */
 
 import { reviveCallable } from "../callable.ts";
-import { decode, unreadableError } from "../codec.ts";
+import { decode } from "../codec.ts";
 import { toThrownWire } from "../error_wire.ts";
-import type { ServerJob, ToServer } from "../protocol.ts";
+import type { ServerJob } from "../protocol.ts";
 import { runCall } from "../run_call.ts";
-import { nextTurn } from "../runtime/loop.ts";
 import { catchStrayErrors } from "../runtime/this_thread.ts";
 import type { Port } from "../runtime/threads.ts";
-import { hearsOn } from "../runtime/which.ts";
 import { FastLane } from "./fast_lane.ts";
 import { endThread, report } from "./report.ts";
-import { type Lane, NONE, Runner, type Task } from "./runner.ts";
+import { Runner } from "./runner.ts";
+import { SlowLane } from "./slow_lane.ts";
 
 /**
  * Serves a pool until the thread ends.
@@ -44,42 +43,4 @@ export async function runServer(job: ServerJob, port: Port): Promise<void> {
     }
   }
   lane.begin();
-}
-
-/** Calls that come as messages, none before the pool has read "ready". */
-class SlowLane implements Lane {
-  readonly #runner: Runner;
-
-  constructor(runner: Runner) {
-    this.#runner = runner;
-  }
-
-  begin(): void {
-    this.#runner.post({ kind: "ready" });
-  }
-
-  async receive(message: ToServer): Promise<void> {
-    if (message.kind === "define") {
-      return this.#runner.functions.define(message.number, message.fn);
-    }
-    if (message.kind !== "call") return;
-    const { call: kind, payload: wire } = message;
-    const task: Task = { ...message, kind, values: NONE, wire };
-    this.#runner.answer(task, await this.#runner.run(task));
-  }
-
-  miss(): void {
-    const error = toThrownWire(unreadableError("args", "a function"));
-    this.#runner.post({
-      kind: "answer",
-      outcome: {
-        ok: false,
-        error,
-        before: undefined,
-        late: false,
-        second: false,
-      },
-    });
-    if (!hearsOn) nextTurn(() => endThread(1));
-  }
 }

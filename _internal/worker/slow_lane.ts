@@ -1,0 +1,52 @@
+/**
+ * Calls that come as messages, and answers that go so: where no memory can be
+ * shared.
+ *
+ * @module
+ */
+
+import { unreadableError } from "../codec.ts";
+import { toThrownWire } from "../error_wire.ts";
+import type { ToServer } from "../protocol.ts";
+import { nextTurn } from "../runtime/loop.ts";
+import { hearsOn } from "../runtime/which.ts";
+import { endThread } from "./report.ts";
+import { type Lane, NONE, type Runner, type Task } from "./runner.ts";
+
+/** Calls that come as messages, none before the pool has read "ready". */
+export class SlowLane implements Lane {
+  readonly #runner: Runner;
+
+  constructor(runner: Runner) {
+    this.#runner = runner;
+  }
+
+  begin(): void {
+    this.#runner.post({ kind: "ready" });
+  }
+
+  async receive(message: ToServer): Promise<void> {
+    if (message.kind === "define") {
+      return this.#runner.functions.define(message.number, message.fn);
+    }
+    if (message.kind !== "call") return;
+    const { call: kind, payload: wire } = message;
+    const task: Task = { ...message, kind, values: NONE, wire };
+    this.#runner.answer(task, await this.#runner.run(task));
+  }
+
+  miss(): void {
+    const error = toThrownWire(unreadableError("args", "a function"));
+    this.#runner.post({
+      kind: "answer",
+      outcome: {
+        ok: false,
+        error,
+        before: undefined,
+        late: false,
+        second: false,
+      },
+    });
+    if (!hearsOn) nextTurn(() => endThread(1));
+  }
+}
