@@ -15,7 +15,7 @@ const isOrdinaryInstance = Function.prototype[Symbol.hasInstance];
  * @param name What the copies call it.
  */
 export function brand(type: object, name: string): void {
-  const key = Symbol.for(`@multi/processing ${name}`);
+  const key = keyOf(name);
   Object.defineProperty(type, key, { value: true });
   Object.defineProperty(type, Symbol.hasInstance, {
     value(this: unknown, it: unknown): boolean {
@@ -26,13 +26,30 @@ export function brand(type: object, name: string): void {
   });
 }
 
+/**
+ * Tells whether a class is one of some copy of this module, or a subclass of one.
+ *
+ * @param type The class, or anything else.
+ * @param name What the copies call it.
+ * @returns Whether it is.
+ */
+export function isBranded(type: unknown, name: string): boolean {
+  return typeof type === "function" && hasKey(type, keyOf(name));
+}
+
+function keyOf(name: string): symbol {
+  return Symbol.for(`@multi/processing ${name}`);
+}
+
+function hasKey(type: unknown, key: symbol): boolean {
+  return (type as Record<symbol, unknown> | undefined)?.[key] === true;
+}
+
 /** Whether a class with a key, or a subclass of one, has made an object. */
 function isMadeBy(it: unknown, key: symbol): boolean {
   if (typeof it !== "object" || it === null) return false;
   for (let at = it; (at = Object.getPrototypeOf(at)) !== null;) {
-    if (at.constructor?.[key as keyof typeof at.constructor] === true) {
-      return true;
-    }
+    if (hasKey(at.constructor, key)) return true;
   }
   return false;
 }

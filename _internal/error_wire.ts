@@ -6,6 +6,7 @@
  */
 
 import { decode, encode, type ValueWire as CodecWire } from "./codec.ts";
+import { isBranded } from "./brand.ts";
 import { OWN_ERRORS } from "./errors.ts";
 import { tidyStack } from "./stack.ts";
 
@@ -28,6 +29,8 @@ for (
   if (known !== undefined) CLASSES.set(name, known as { prototype: Error });
 }
 for (const [name, own] of Object.entries(OWN_ERRORS)) CLASSES.set(name, own);
+
+const OWN_NAMES = Object.keys(OWN_ERRORS);
 
 /** The names that the classes go by. */
 const NAMES = new Map<unknown, string>();
@@ -236,7 +239,8 @@ function classOf(error: Error): string {
     const name = NAMES.get(constructor);
     if (name !== undefined) return name;
     // Two copies of this module have two classes of one name.
-    if (Object.hasOwn(OWN_ERRORS, constructor?.name)) return constructor.name;
+    const own = OWN_NAMES.find((name) => isBranded(constructor, name));
+    if (own !== undefined) return own;
   }
   return "Error";
 }

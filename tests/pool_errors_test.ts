@@ -271,6 +271,22 @@ test("ProcessPool passes on this module's own errors", {
   assertEquals(exit.exitCode, 5);
 });
 
+test(
+  "A class of a task's that has the name of one of this module's is another",
+  {
+    timeout,
+  },
+  async () => {
+    await using pool = new ProcessPool(1);
+    const error = await pool.apply(() => {
+      class PoolClosedError extends Error {}
+      throw new PoolClosedError("a task's own");
+    }).then(undefined, (error: unknown) => error);
+    assert(error instanceof Error && !(error instanceof PoolClosedError));
+    assertEquals(error.message, "a task's own");
+  },
+);
+
 test("ProcessPool refuses what the other thread could not read", {
   timeout,
 }, async () => {
