@@ -125,7 +125,7 @@ export class Stream implements AsyncIterableIterator<unknown> {
         try {
           this.#start();
         } catch (error) {
-          this.#endSource({ error });
+          this.#failSource(error);
         }
       }
       if (this.#state === "over") {
@@ -183,57 +183,68 @@ export class Stream implements AsyncIterableIterator<unknown> {
       (this.#chunk.length > 0 ||
         this.#read + chunkSize <= this.#given + this.#ahead)
     ) {
+      let result;
+      let isPromise;
       try {
         this.#calling = true;
-        const result = this.#source!.next();
-        this.#calling = false;
-        if (this.#state !== "running") return this.#closeSource(true);
-        if (this.#sourceIsAsync || isThenable(result)) {
-          this.#await(
-            Promise.resolve(result), // as for-await does
-            (result) => this.#take(result),
-            () => this.#sourceOpen = false,
-          );
-        } else this.#take(result as IteratorResult<unknown>);
+        result = this.#source!.next();
+        isPromise = this.#sourceIsAsync || isThenable(result);
       } catch (error) {
+        return this.#failSource(error);
+      } finally {
         this.#calling = false;
-        this.#sourceOpen = false;
-        this.#endSource({ error });
       }
+      if (this.#state !== "running") return this.#closeSource(true);
+      if (isPromise) {
+        this.#await(
+          Promise.resolve(result), // as for-await does
+          (result) => this.#take(result),
+          (error) => this.#failSource(error),
+        );
+      } else this.#take(result as IteratorResult<unknown>);
     }
   }
 
   #await<T>(
-    promise: PromiseLike<T>,
+    promise: Promise<T>,
     then: (value: T) => void,
-    onError?: () => void,
+    fail: (error: unknown) => void,
   ): void {
     this.#reading = true;
-    const end = (error: unknown) => {
+    const goOn = <T>(use: (it: T) => void) => (it: T) => {
       this.#reading = false;
-      onError?.();
-      this.#endSource({ error });
+      use(it);
       this.#step();
     };
-    promise.then((value) => {
-      this.#reading = false;
-      try {
-        then(value);
-      } catch (error) {
-        return end(error);
-      }
-      this.#step();
-    }, end);
+    promise.then(goOn(then), goOn(fail));
   }
 
   #take(result: IteratorResult<unknown>): void {
-    if (result.done) {
-      this.#sourceOpen = false;
-      this.#endSource();
-    } else if (isThenable(result.value)) {
-      this.#guardPromises();
-      this.#await(result.value, (item) => this.#add(item));
-    } else this.#add(result.value);
+    let item;
+    try {
+      if (result.done) {
+        this.#sourceOpen = false;
+        return this.#endSource();
+      }
+      item = result.value;
+    } catch (error) {
+      return this.#failSource(error);
+    }
+    const fail = (error: unknown) => this.#endSource({ error });
+    try {
+      if (!isThenable(item)) return this.#add(item);
+    } catch (error) {
+      return fail(error);
+    }
+    this.#guardPromises();
+    // One that calls back at once would do so in the midst of this.
+    this.#await(Promise.resolve(item), (item) => this.#add(item), fail);
+  }
+
+  /** The source has thrown: it is not told to close, as with for-of. */
+  #failSource(error: unknown): void {
+    this.#sourceOpen = false;
+    this.#endSource({ error });
   }
 
   #guardPromises(): void {

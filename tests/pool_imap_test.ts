@@ -62,6 +62,61 @@ for (const Pool of POOLS) {
     assertEquals(await it.next(), { done: true, value: undefined });
   });
 
+  test(`${name}.imap() closes its source if an item is a broken promise`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(2);
+    const broken = [
+      () => Promise.reject(new RangeError("it broke")),
+      () => ({
+        then() {
+          throw new RangeError("it broke");
+        },
+      }),
+      () => ({
+        get then(): never {
+          throw new RangeError("it broke");
+        },
+      }),
+    ];
+    for (const item of broken) {
+      let closed = 0;
+      const source = function* (): Generator<number | PromiseLike<number>> {
+        try {
+          yield 1;
+          yield item() as PromiseLike<number>;
+          yield 3;
+        } finally {
+          closed++;
+        }
+      };
+      const { values, error } = await drained(pool.imap(double, source()));
+      assertEquals(values, [2]);
+      assertEquals((error as Error | undefined)?.message, "it broke");
+      assertEquals(closed, 1);
+    }
+  });
+
+  test(`${name}.imap() takes promises that are settled at once`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(2);
+    const COUNT = 20_000;
+    const source = function* (): Generator<PromiseLike<number>> {
+      for (let i = 0; i < COUNT; i++) {
+        yield {
+          // deno-lint-ignore no-explicit-any
+          then: (onValue: any) => onValue(i),
+        };
+      }
+    };
+    const it = pool.imap(double, source(), { chunkSize: COUNT });
+    const { values, error } = await drained(it);
+    assertEquals(error, undefined);
+    assertEquals(values.length, COUNT);
+    assertEquals(values.at(-1), 2 * (COUNT - 1));
+  });
+
   test(`${name}.imapUnordered() gives results as they come`, {
     timeout,
   }, async () => {
