@@ -13,15 +13,19 @@ const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
 }).output();
 if (!success) throw new Error(new TextDecoder().decode(stderr));
 
-/** Classes and functions that the program uses by their global names. */
-const names =
-  "AbortSignal AggregateError Array ArrayBuffer DOMException Date Error " +
-  "FinalizationRegistry Float64Array Function Int32Array Map MessageChannel " +
-  "Number Promise RangeError ReferenceError RegExp Set SharedArrayBuffer String " +
-  "Symbol SyntaxError TextDecoder TextEncoder TypeError URL Uint8Array WeakMap " +
-  "WeakRef performance queueMicrotask structuredClone";
-/** Objects of which it uses properties. */
+/** Objects of which the program uses properties. */
 const spaces = ["Atomics", "JSON", "Math", "Object", "Reflect"];
+
+/** Classes, functions and objects that it uses by their global names. */
+function namesIn(text: string): string[] {
+  // What has such a name and is a property, or a word of a message, does no harm.
+  const words = new Set(text.match(/(?<![\w$.#])[A-Za-z]\w*/g));
+  const called = new Set(text.match(/(?<![\w$.#])[a-z]\w*(?=[(.])/g));
+  return Object.getOwnPropertyNames(globalThis)
+    .filter((name) => /^[A-Z]/.test(name) ? words.has(name) : called.has(name))
+    .filter((name) => !spaces.includes(name) && name !== "eval") // taken at once
+    .sort();
+}
 
 /** Which properties of an object the program uses. */
 function propertiesOf(space: string, text: string): string[] {
@@ -47,7 +51,7 @@ function propertiesOf(space: string, text: string): string[] {
 // What a task does to the globals must not reach the program that runs it, so
 // the program's names are bound to what the globals were at its beginning.
 const bundle = new TextDecoder().decode(stdout).trim();
-const list = names.replaceAll(" ", ",");
+const list = namesIn(bundle).join();
 const own = spaces.map((space) => {
   const copies = propertiesOf(space, bundle)
     .map((name) => `${name}:g.${space}.${name}`);
