@@ -74,9 +74,13 @@ export interface Channel {
    * no other begin.
    */
   abandon(): Call[];
-  /** Looks for answers. */
-  look(): void;
-  /** When the next answer that can be read was given: see answer_clock.ts. */
+  /**
+   * Looks for answers.
+   *
+   * @param time The time, by the clock of answer_clock.ts.
+   */
+  look(time: number): void;
+  /** When the next answer that can be read was given, by the same clock. */
   readonly next: number | undefined;
   /**
    * Reads the answers that were seen.
@@ -248,7 +252,7 @@ export abstract class Posting {
         ? unpack(wire.payload)
         : wire.before && unpack(wire.before);
       return values instanceof Promise
-        ? values.then(finish, fail)
+        ? values.then(finish).then(undefined, fail)
         : finish(values);
     } catch (error) {
       return fail(error);

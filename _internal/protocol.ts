@@ -179,6 +179,8 @@ export type ToServer =
   | { kind: "payload"; payload: PayloadWire }
   /** Instead of one that cannot be sent: its call is not to begin. */
   | { kind: "withdrawn" }
+  /** Payloads with these numbers are not needed: their calls were taken back. */
+  | { kind: "spare"; numbers: number[] }
   /** A whole call, where there is no fast lane. */
   | ({ kind: "call" } & PostedCall);
 

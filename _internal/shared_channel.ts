@@ -7,7 +7,7 @@
  * @module
  */
 
-import { isLater } from "./answer_clock.ts";
+import { isLater, timeOf } from "./answer_clock.ts";
 import { type Call, DROPPED, takesBuffers, UnsentError } from "./call.ts";
 import type { AnyFunction } from "./callable.ts";
 import {
@@ -37,8 +37,8 @@ interface Entry {
   readonly call: Call;
   /** Where the frame before it ends. */
   readonly from: number;
-  /** The number of its message, or -1. */
-  readonly number: number;
+  /** The number of its message, if it has one. */
+  readonly number: number | undefined;
 }
 
 /** What all workers of a pool share. */
@@ -77,9 +77,10 @@ export class SharedChannel extends Posting implements Channel {
   /** The function of the last call, and its number. */
   #lastFunction: AnyFunction | undefined;
   #lastNumber = MAX_DEFINITIONS;
-  /** Where the last answer that was read ends, and the last one that was seen. */
+  /** Where the last answer that was read ends, the last one that was seen, and when. */
   #read = 0;
   #seen = 0;
+  #looked = 0;
   /** The calls in flight, oldest first. */
   readonly #entries = new Queue<Entry>();
   /** How many payloads were posted, and how many posted answers were read, mod 2^32. */
@@ -88,7 +89,8 @@ export class SharedChannel extends Posting implements Channel {
   #ringing = false;
   /** Answers that came as messages, before their frames were read. */
   readonly #posted: PostedWire[] = [];
-  #onSettled: (() => void) | undefined;
+  /** Someone waits for answers that were sent. */
+  #settling: { promise: Promise<void>; end: () => void } | undefined;
 
   /**
    * @param events Who is told.
@@ -240,7 +242,7 @@ export class SharedChannel extends Posting implements Channel {
     ring.words[word + CallFrame.Function] = fn;
     ring.words[word + CallFrame.Count] = count;
     ring.numbers[(at + CallFrame.Deadline) >> 3] = request.deadline ?? 0;
-    const number = posted ? count : -1;
+    const number = posted ? count : undefined;
     this.#entries.push({ call, from: this.#at, number });
     this.#at = end;
     claims.send(this.#cells, LaneCell.Claim);
@@ -287,13 +289,16 @@ export class SharedChannel extends Posting implements Channel {
     const entries = this.#entries.takeLast(count);
     this.#at = entries[0]!.from;
     const calls: Call[] = [];
+    const numbers: number[] = [];
     for (const entry of entries) {
-      const { call } = entry;
+      const { call, number } = entry;
       // Nobody waits for one that is settled: what it took is lost anyway.
       if (!takesBuffers(call) || call.settled) {
         calls.push(call);
+        if (number !== undefined) numbers.push(number);
       } else this.#sendAgain(entry);
     }
+    if (numbers.length > 0) this.post({ kind: "spare", numbers });
     return calls;
   }
 
@@ -302,17 +307,18 @@ export class SharedChannel extends Posting implements Channel {
     // There was room for it before, and nothing was sent in between.
     const at = this.#room();
     const fn = this.define(call.request.fn);
-    this.#publish(call, at, at + CallFrame.Values, fn, number, true);
+    this.#publish(call, at, at + CallFrame.Values, fn, number!, true);
     this.#ring();
   }
 
   abandon(): Call[] {
-    this.#onSettled?.();
+    this.#settling?.end();
     claims.takeBack(this.#cells, LaneCell.Claim);
     return this.#entries.clear().map(({ call }) => call);
   }
 
-  look(): void {
+  look(time: number): void {
+    this.#looked = time;
     this.#seen = Atomics.load(this.#cells, LaneCell.Written);
   }
 
@@ -323,7 +329,7 @@ export class SharedChannel extends Posting implements Channel {
       const at = follow(this.#answers, this.#read);
       word = this.#answers.words[(at >> 2) + 1]!;
     } catch {
-      return 0; // read() says why
+      return this.#looked; // read() says why
     }
     const kind = word & AnswerFrame.KindMask;
     if (kind === AnswerFrame.Posted && this.#posted.length === 0) {
@@ -375,33 +381,39 @@ export class SharedChannel extends Posting implements Channel {
       announce(this.#cells, LaneCell.Read, LaneCell.WorkerBlocked);
     }
     if (this.#read === Atomics.load(this.#cells, LaneCell.Written)) {
-      this.#onSettled?.();
+      this.#settling?.end();
     }
     return any;
   }
 
   drain(): boolean {
-    this.look();
+    this.look(timeOf(this.memory.bell));
     return this.read();
   }
 
   async settled(): Promise<void> {
     this.drain();
     if (this.#read === Atomics.load(this.#cells, LaneCell.Written)) return;
-    await new Promise<void>((resolve) => {
-      let turns = 0;
-      const wait = () => {
-        // Where the loop is slow, a timer comes before messages that are there.
-        if (turns++ >= PATIENCE_TURNS) resolve();
-        else nextTurn(wait);
-      };
-      const timer = timers.setTimeout(wait, PATIENCE_MS);
-      this.#onSettled = () => {
-        timers.clearTimeout(timer);
-        turns = Infinity;
-        resolve();
-      };
-    });
+    this.#settling ??= this.#settle();
+    await this.#settling.promise;
+  }
+
+  #settle(): { promise: Promise<void>; end: () => void } {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const end = () => {
+      timers.clearTimeout(timer);
+      turns = Infinity;
+      this.#settling = undefined;
+      resolve();
+    };
+    let turns = 0;
+    const wait = () => {
+      // Where the loop is slow, a timer comes before messages that are there.
+      if (turns++ < PATIENCE_TURNS) nextTurn(wait);
+      else if (turns < Infinity) end();
+    };
+    const timer = timers.setTimeout(wait, PATIENCE_MS);
+    return { promise, end };
   }
 
   protected onPosted(outcome: PostedWire): void {

@@ -140,6 +140,59 @@ test("An answer that cannot be read fails its call, by shared memory", {
   assertEquals(channel.inFlight, 0);
 });
 
+test("Everyone who waits for a worker's last answers hears of them at once", {
+  timeout,
+}, async () => {
+  const channel = sharedChannel(noted());
+  channel.open(fakePort());
+  channel.send(newCall());
+  const { cells, answers } = channel.memory;
+  const ring = ringOf(answers);
+  const answer = (kind: number) => {
+    lead(ring, 0, 0);
+    ring.words[0] = HEADER;
+    ring.words[1] = kind;
+    Atomics.store(cells, LaneCell.Written, HEADER);
+  };
+  answer(AnswerFrame.Posted); // whose message is on its way
+  let heard = 0;
+  const waits = [1, 2].map(() => channel.settled().then(() => heard++));
+  await Promise.resolve();
+  assertEquals(heard, 0);
+  answer(AnswerFrame.Dropped);
+  channel.drain();
+  for (let i = 0; i < 10; i++) await Promise.resolve();
+  assertEquals(heard, 2);
+  await Promise.all(waits);
+});
+
+test("A worker is told which payloads it need not keep", { timeout }, () => {
+  const messages: ToServer[] = [];
+  const channel = sharedChannel(noted());
+  channel.open({
+    ...fakePort(),
+    postMessage: (message: ToServer) => void messages.push(message),
+  });
+  const calls = [
+    newCall(),
+    bigCall(),
+    bigCall([new ArrayBuffer(8)]),
+    bigCall(),
+  ];
+  for (const call of calls) channel.send(call);
+  const kinds = () => messages.splice(0).map(({ kind }) => kind);
+  assertEquals(kinds(), ["payload", "payload", "payload"]);
+  const [small, big, bound, last] = calls;
+  assertEquals(channel.takeBack(), [small, big, last]);
+  assertEquals(messages, [{ kind: "spare", numbers: [0, 2] }]);
+  bound!.settled = true; // nobody waits for it
+  messages.length = 0;
+  assertEquals(channel.takeBack(), [bound]);
+  assertEquals(messages, [{ kind: "spare", numbers: [1] }]);
+  assertEquals(channel.takeBack(), []);
+  assertEquals(messages.length, 1);
+});
+
 /** A port to a worker that is told of each payload before it is posted. */
 function watchedPort({ port }: Child, before: () => void): Port {
   return {

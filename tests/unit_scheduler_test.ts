@@ -1,7 +1,7 @@
 // Which workers get calls, and in which order the answers of several are read.
 
 import { test } from "node:test";
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { timeOf } from "../_internal/answer_clock.ts";
 import { AwaitedCall, type Call } from "../_internal/call.ts";
 import type { Channel } from "../_internal/channel.ts";
@@ -105,6 +105,19 @@ test("Of answers that come between two looks none is read before an older one", 
   assert(!scheduler.drain());
   assert(scheduler.drain());
   assertEquals(order, ["first", "second"]);
+});
+
+test("An answer that cannot be read is told of, however late the clock is", () => {
+  for (const count of [1, 2 ** 29 + 1, 2 ** 30 + 1]) {
+    const { bell, scheduler, hire } = office();
+    bell[BellCell.Answers] = count;
+    const { channel } = hire("spoilt").worker;
+    hire("other");
+    assert(claim(channel.memory.cells, LaneCell.Claim));
+    ringOf(channel.memory.answers).words[0] = 3; // no frame is so short
+    Atomics.store(channel.memory.cells, LaneCell.Written, 16);
+    assertThrows(() => scheduler.drain(), Error, "frame");
+  }
 });
 
 test("The order of answers outlives the end of the numbers", () => {

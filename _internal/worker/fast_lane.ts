@@ -74,6 +74,8 @@ export class FastLane implements Lane {
   readonly #payloads: Record<number, Payload> = Object.create(null);
   /** How many came, mod 2^32. */
   #received = 0;
+  /** Up to this number none is needed any more. */
+  #spent = -1;
   /**
    * Something has to happen before the next call can be claimed. Who sets it owes
    * a {@linkcode FastLane.#go}, which alone lets calls be claimed again.
@@ -119,6 +121,9 @@ export class FastLane implements Lane {
       this.#need?.look();
     } else if (message.kind === "payload") this.#hear(message.payload);
     else if (message.kind === "withdrawn") this.#hear("withdrawn");
+    else if (message.kind === "spare") {
+      for (const number of message.numbers) delete this.#payloads[number];
+    }
   }
 
   miss(): void {
@@ -127,10 +132,19 @@ export class FastLane implements Lane {
 
   /** Takes the next payload, whose frame came before it and need not have rung. */
   #hear(payload: Payload): void {
-    this.#payloads[this.#received] = payload;
-    this.#received = (this.#received + 1) | 0;
+    const number = this.#received;
+    this.#received = (number + 1) | 0;
+    if ((number - this.#spent | 0) > 0) this.#payloads[number] = payload;
     this.#need?.look();
     this.#consumer.rouse();
+  }
+
+  /** Takes a payload, if it has come; the numbers of calls only rise. */
+  #take(number: number): Payload | undefined {
+    const payload = this.#payloads[number];
+    delete this.#payloads[number];
+    this.#spent = number;
+    return payload;
   }
 
   /** Lets calls be claimed again. */
@@ -148,7 +162,7 @@ export class FastLane implements Lane {
     let time: number;
     do {
       this.#runFrame();
-      time = wallClock() - began;
+      time = Math.abs(wallClock() - began); // the system may set its clock back
     } while (!this.#held && time <= TURN_MS && this.#claim());
     this.#pace.end(time > 0);
     if (this.#held) return true;
@@ -175,7 +189,10 @@ export class FastLane implements Lane {
     const end = at + ring.words[word]!;
     this.#read = end;
     const group = flags >>> CallFrame.GroupShift;
-    if (this.#runner.belongsWithFailed(group)) return this.#drop();
+    if (this.#runner.belongsWithFailed(group)) {
+      if (flags & CallFrame.Posted) this.#take(count);
+      return this.#drop();
+    }
     this.#pace.count(fn);
     const task: Task = {
       kind,
@@ -190,13 +207,7 @@ export class FastLane implements Lane {
       return this.#when(
         () => count in this.#payloads && this.#runner.knows(fn),
         () => {
-          const payload = this.#payloads[count]!;
-          // Those before it were taken back.
-          for (const number in this.#payloads) {
-            if ((Number(number) - count | 0) <= 0) {
-              delete this.#payloads[number];
-            }
-          }
+          const payload = this.#take(count)!;
           if (payload === "withdrawn") return this.#drop();
           if (payload !== "unreadable") {
             task.wire = payload;
