@@ -217,6 +217,8 @@ export function runWithin<T>(
   } catch (error) {
     if ((error as Any)?.code !== "ERR_SCRIPT_EXECUTION_TIMEOUT") throw error;
     return undefined;
+  } finally {
+    delete scope[GUARDED]; // and all that the function holds
   }
   if (result && "error" in result) throw result.error;
   return result;

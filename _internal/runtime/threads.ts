@@ -187,8 +187,7 @@ function startBunThread(options: ThreadOptions, port: Any, far: Any): Thread {
   worker.addEventListener(
     "close",
     (event: Any) => {
-      const isKnown = code !== undefined && Atomics.load(code, 1) === 1;
-      const exitCode = isKnown ? Atomics.load(code, 0) : event.code;
+      const exitCode = codeIn(code) ?? event.code;
       options.onExit(failure === undefined ? exitCode : 1, failure);
     },
   );
@@ -262,7 +261,8 @@ function startBrowserThread(
     // What the worker said before it ended may come a little later.
     locks?.request(
       lock,
-      () => void timers.setTimeout(() => end(0), LAST_WORDS_MS),
+      // None said: something else has ended it.
+      () => void timers.setTimeout(() => end(1), LAST_WORDS_MS),
     );
   });
   worker.addEventListener("error", (event) => {
@@ -369,7 +369,7 @@ export function runHost(): boolean {
   });
   // The worker holds the lock for life, so it is granted here when it has ended.
   worker.addEventListener("message", () => {
-    locks!.request(lock, () => exitThread(Atomics.load(code, 0)));
+    locks!.request(lock, () => exitThread(codeIn(code) ?? 1));
   }, { once: true });
   worker.postMessage({ port, lock, code, source }, [port]);
   return true;
@@ -386,6 +386,12 @@ function recordExit(code: Int32Array): void {
   if (deno) deno.exit = record(deno.exit);
   process.exit = record(process.exit.bind(process));
   endBy(process.exit);
+}
+
+/** The code that a thread has recorded, if it has. */
+function codeIn(code: Int32Array | undefined): number | undefined {
+  if (code === undefined || Atomics.load(code, 1) === 0) return undefined;
+  return Atomics.load(code, 0);
 }
 
 /** What a thread is handed at its start. */
