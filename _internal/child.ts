@@ -29,8 +29,8 @@ export interface ChildOptions {
    * wire is open until a promise that it returns is settled.
    */
   onExit: (code: number, error: unknown) => void | Promise<void>;
-  /** Called when the thread that was to end has ended; never if it was abandoned. */
-  onGone?: () => void;
+  /** Called once, when a thread that was to end has ended or was abandoned. */
+  onGone?: (abandoned: boolean) => void;
 }
 
 /**
@@ -45,13 +45,15 @@ export class Child {
   readonly id: number;
   /** Opens when the thread has ended, or was abandoned. */
   readonly gone: Latch<void> = new Latch();
-  /** Whether the thread was to end and is not known to have ended. */
+  /** Whether the thread has ended or is to end. */
+  over = false;
+  /** Whether it may be busy and not know yet that it is to end. */
   lingers = false;
+  readonly #options: ChildOptions;
   readonly #thread: Thread;
   /** `0` until the thread has ended or is to end; its descendants watch it too. */
   readonly #life: Int32Array | undefined;
-  #over = false;
-  #abandoned = false;
+  #left = false;
 
   /**
    * Starts the thread.
@@ -60,6 +62,7 @@ export class Child {
    * @throws {DOMException} A `DataCloneError` if the job cannot be sent.
    */
   constructor(options: ChildOptions) {
+    this.#options = options;
     this.id = nextNumber(Counter.ProcessId);
     this.#life = canShareMemory ? sharedCells(1, "process") : undefined;
     const workerUrl = options.workerUrl ?? realm.workerUrl;
@@ -78,12 +81,8 @@ export class Child {
       permissions: options.permissions,
       url: workerUrl,
       onExit: (code, error) => {
-        if (!this.#abandoned) this.lingers = false;
+        if (this.over) return this.#leave(false);
         this.gone.open();
-        if (this.#over) {
-          if (!this.lingers) options.onGone?.();
-          return;
-        }
         this.#end();
         const { port } = this.#thread;
         const told = options.onExit(code, error);
@@ -91,11 +90,6 @@ export class Child {
         else told.finally(() => port.close());
       },
     });
-  }
-
-  /** Whether the thread was to end, did not, and may run on. */
-  get abandoned(): boolean {
-    return this.#abandoned;
   }
 
   /** The wire to it. */
@@ -111,7 +105,7 @@ export class Child {
 
   /** Ends the thread for everyone who looks, and stops it where the runtime can. */
   terminate(): void {
-    if (this.#over) return;
+    if (this.over) return;
     this.#end();
     const { port } = this.#thread;
     port.onmessage = null;
@@ -127,14 +121,22 @@ export class Child {
     this.lingers = true;
     later(GRACE_MS, () => {
       if (!this.lingers) return;
-      this.#abandoned = true;
+      this.#leave(true);
       this.#thread.terminate();
-      this.gone.open();
     });
   }
 
+  /** The thread that was to end is not waited for any more. */
+  #leave(abandoned: boolean): void {
+    if (this.#left) return; // it ends after all
+    this.#left = true;
+    this.lingers = false;
+    this.gone.open();
+    this.#options.onGone?.(abandoned);
+  }
+
   #end(): void {
-    this.#over = true;
+    this.over = true;
     if (this.#life === undefined) return;
     Atomics.store(this.#life, 0, 1);
     Atomics.notify(this.#life, 0);

@@ -35,7 +35,7 @@ import { BELL_CELLS, BellCell } from "./protocol.ts";
 import { hold, nextTurn, release, wallClock } from "./runtime/loop.ts";
 import { canShareMemory, stopsBusyThreads } from "./runtime/which.ts";
 import { noProgress, type Schedulable, Scheduler } from "./scheduler.ts";
-import { beforeBlocking, Consumer, later, soon } from "./wait.ts";
+import { beforeBlocking, Consumer, later } from "./wait.ts";
 
 /** What a dispatcher is made with. */
 export interface DispatcherOptions {
@@ -101,13 +101,20 @@ export class Dispatcher implements Executor {
   readonly #scheduler: Scheduler<Worker>;
   readonly #shared: SharedByWorkers | undefined;
   readonly #consumer: Consumer | undefined;
-  /** Threads that were to end, and whether they had a call to run: some may run on. */
-  readonly #ended = new Map<Child, boolean>();
+  /** Threads that are to end, and whether they had a call to run: some may run on. */
+  readonly #ending = new Map<Child, boolean>();
   readonly #gone = new Latch<void>();
   /** Calls whose answers are here, but modules that these need are not. */
   readonly #reviving = new Set<Call>();
   /** Calls without an answer. */
   #unfinished = 0;
+  /** Whether calls are to be sent in the next turn, as some were given up. */
+  #refilling = false;
+  /** This thread may wait for what a call does, so all that can begin has to. */
+  readonly #beforeBlocking = () => {
+    this.#renewNeeded();
+    this.#scheduler.sendAll();
+  };
   /** Number of the next worker. */
   #number = 1;
   /** Number of the last group. */
@@ -117,6 +124,7 @@ export class Dispatcher implements Executor {
   #completed = 0;
   #failed = 0;
   #respawned = 0;
+  #abandoned = 0;
   /** Of these, workers that have not been made yet. */
   #due = 0;
 
@@ -147,7 +155,12 @@ export class Dispatcher implements Executor {
         backlog: () => this.#scheduler.backlog(),
       });
     }
-    for (let i = 0; i < options.processes; i++) this.#spawn();
+    try {
+      for (let i = 0; i < options.processes; i++) this.#spawn();
+    } catch (error) {
+      this.terminate(error); // nobody else could
+      throw error;
+    }
   }
 
   newGroup(): number {
@@ -165,10 +178,10 @@ export class Dispatcher implements Executor {
     }
     if (this.#unfinished++ === 0) {
       hold();
-      beforeBlocking.add(this.#scheduler.sendAll);
+      beforeBlocking.add(this.#beforeBlocking);
     }
     this.#scheduler.push(call);
-    this.#renewDue(); // whoever submits it may block this thread until it has run
+    this.#renewNeeded(); // whoever submits it may block this thread until it has run
     this.#scheduler.send();
     this.#consumer?.start();
   }
@@ -188,7 +201,7 @@ export class Dispatcher implements Executor {
       }
     }
     // In the midst of a call that is being sent or read it has to wait.
-    if (this.#scheduler.isFree) this.#forget(given, stop);
+    if (this.#scheduler.maySend) this.#forget(given, stop);
     else queueMicrotask(() => this.#forget(given, stop));
   }
 
@@ -216,6 +229,14 @@ export class Dispatcher implements Executor {
     for (const [worker, call] of stuck) {
       if (worker.channel.begun() === call) this.#stop(worker, call);
     }
+    if (this.#refilling) return;
+    // Of thousands that are given up in one turn, each would have them all taken
+    // back and sent again.
+    this.#refilling = true;
+    nextTurn(() => {
+      this.#refilling = false;
+      scheduler.dispatch();
+    });
     scheduler.dispatch();
   }
 
@@ -233,7 +254,7 @@ export class Dispatcher implements Executor {
 
   async join(): Promise<void> {
     await this.#gone.wait({ timeout: Infinity });
-    for (const child of this.#ended.keys()) {
+    for (const child of this.#ending.keys()) {
       await child.gone.wait({ timeout: Infinity });
     }
   }
@@ -245,9 +266,9 @@ export class Dispatcher implements Executor {
       if (channel.begun() !== undefined) busy++;
       queued += channel.waiting;
     }
-    let abandoned = 0;
-    for (const [child, busy] of this.#ended) {
-      if (busy ? child.lingers : child.abandoned) abandoned++;
+    let abandoned = this.#abandoned;
+    for (const [child, wasBusy] of this.#ending) {
+      if (wasBusy && child.lingers) abandoned++;
     }
     return {
       busy,
@@ -303,7 +324,7 @@ export class Dispatcher implements Executor {
   #finish(): void {
     if (--this.#unfinished > 0) return;
     release();
-    beforeBlocking.delete(this.#scheduler.sendAll);
+    beforeBlocking.delete(this.#beforeBlocking);
     this.#endIfClosing();
   }
 
@@ -345,7 +366,10 @@ export class Dispatcher implements Executor {
       permissions,
       workerUrl,
       onExit: (code, error) => this.#onExit(worker, code, error),
-      onGone: () => this.#ended.delete(child),
+      onGone: (abandoned) => {
+        this.#ending.delete(child);
+        if (abandoned) this.#abandoned++;
+      },
     });
     const worker: Worker = {
       name: workerName,
@@ -374,15 +398,24 @@ export class Dispatcher implements Executor {
     if (this.#state === "over") return;
     this.#respawned++;
     this.#due++;
-    soon(() => {
-      this.#renewDue();
+    nextTurn(() => {
+      this.#renewDue(Infinity);
       this.#scheduler.send();
     });
   }
 
-  /** Makes the workers that are to be made soon. */
-  #renewDue(): void {
-    for (; this.#due > 0; this.#due--) this.#renew();
+  /** Makes those that are to be made soon, no more than so many. */
+  #renewDue(most: number): void {
+    for (; this.#due > 0 && most > 0; most--) {
+      this.#due--;
+      this.#renew();
+    }
+  }
+
+  /** Makes those for which there are calls. */
+  #renewNeeded(): void {
+    if (this.#due === 0) return;
+    this.#renewDue(this.#unfinished - this.#scheduler.workers.size);
   }
 
   /** Makes a worker in the place of another. */
@@ -495,8 +528,9 @@ export class Dispatcher implements Executor {
   /** Ends a worker; the calls that it has begun end with it. */
   #end(worker: Worker, cause?: unknown): void {
     this.#scheduler.remove(worker);
-    this.#ended.set(worker.child, worker.channel.begun() !== undefined);
-    worker.child.terminate();
+    const { child, channel } = worker;
+    if (!child.over) this.#ending.set(child, channel.begun() !== undefined);
+    child.terminate();
     this.#abandon(worker, cause);
   }
 
@@ -518,6 +552,7 @@ export class Dispatcher implements Executor {
     this.#failure ??= { error };
     this.#rejectAll(error);
     for (const worker of [...this.#scheduler.workers]) this.#end(worker);
+    this.#consumer?.leave();
   }
 
   #rejectAll(error: unknown): void {

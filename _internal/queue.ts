@@ -82,6 +82,16 @@ export class Queue<T> {
   }
 
   /**
+   * Takes one item out.
+   *
+   * @param index How many are before it; less than the length.
+   * @returns The item.
+   */
+  takeAt(index: number): T {
+    return this.#items.splice(this.#head + index, 1)[0]!;
+  }
+
+  /**
    * Takes items out, wherever they are.
    *
    * @param items The items.

@@ -99,11 +99,11 @@ export class Scheduler<W extends Schedulable> {
   /** How many answers of others came since its last one. */
   #rival = 0;
   /**
-   * Whether calls may be sent now: not while a channel sends one, which may run
-   * getters of its arguments, and not while one is emptied. What comes meanwhile
-   * waits in the queue, or in a microtask.
+   * Not while one is chosen a worker for or is sent, which may run getters of its
+   * arguments, and not while a channel is emptied. What comes meanwhile waits in
+   * the queue, or in a microtask.
    */
-  #sending = true;
+  #maySend = true;
   /** To how many workers calls are being dealt out anew. */
   #dealing: number | undefined;
   /** Whether this thread is to block. */
@@ -129,8 +129,8 @@ export class Scheduler<W extends Schedulable> {
   }
 
   /** Whether calls may be sent and taken back now. */
-  get isFree(): boolean {
-    return this.#sending;
+  get maySend(): boolean {
+    return this.#maySend;
   }
 
   /**
@@ -171,7 +171,18 @@ export class Scheduler<W extends Schedulable> {
    * @returns Those that were there.
    */
   drop(calls: ReadonlySet<Call>): Call[] {
-    return this.#queue.remove(calls);
+    const queue = this.#queue;
+    if (calls.size !== 1) return queue.remove(calls);
+    // Thousands may be given up one by one. The queue is in order of their numbers.
+    const [call] = calls;
+    let from = 0;
+    let to = queue.length;
+    while (from < to) {
+      const middle = (from + to) >> 1;
+      if (queue.at(middle)!.number < call!.number) from = middle + 1;
+      else to = middle;
+    }
+    return queue.at(from) === call ? [queue.takeAt(from)] : [];
   }
 
   /**
@@ -191,30 +202,30 @@ export class Scheduler<W extends Schedulable> {
 
   /** Sends what can be sent. */
   send(): void {
-    if (!this.#sending) return;
-    while (this.#queue.length > 0) {
-      const worker = this.#choose(this.#queue.at(0)!);
-      if (worker === undefined) return;
-      const call = this.#queue.shift()!;
+    while (this.#maySend && this.#queue.length > 0) {
+      const call = this.#queue.at(0)!;
       if (call.settled) {
+        this.#queue.shift();
         this.#events.onDropped();
         continue;
       }
-      if (takesBuffers(call) && worker.channel.inFlight > 0) {
-        // Its buffers could not be taken back: it waits for an idle worker.
-        this.#queue.unshift([call]);
-        return;
-      }
+      this.#maySend = false;
+      const worker = this.#choose(call);
+      this.#maySend = true;
+      if (this.#queue.at(0) !== call) continue; // a getter has ended the pool
+      if (worker === undefined) return;
+      // Its buffers could not be taken back: it waits for an idle worker.
+      if (takesBuffers(call) && worker.channel.inFlight > 0) return;
+      this.#queue.shift();
       let unsent: UnsentError | undefined;
       try {
-        // A getter of an argument may come back here.
-        this.#sending = false;
+        this.#maySend = false;
         if (worker.channel.inFlight === 0) worker.progress.fresh = true;
         worker.channel.send(call);
       } catch (error) {
         unsent = error instanceof UnsentError ? error : new UnsentError(error);
       } finally {
-        this.#sending = true;
+        this.#maySend = true;
       }
       const isInFlight = unsent === undefined || unsent.withdrawn;
       if (isInFlight) worker.left--; // before anyone is told, who may send more
@@ -231,11 +242,11 @@ export class Scheduler<W extends Schedulable> {
    * Sends all that there is room for, as this thread is to block: it may wait for
    * what a call in the queue does.
    */
-  readonly sendAll = (): void => {
+  sendAll(): void {
     this.#blocking = true;
     this.send();
     this.#blocking = false;
-  };
+  }
 
   /**
    * Does something during which nothing is sent.
@@ -243,11 +254,11 @@ export class Scheduler<W extends Schedulable> {
    * @param work What to do.
    */
   pauseFor(work: () => void): void {
-    this.#sending = false;
+    this.#maySend = false;
     try {
       work();
     } finally {
-      this.#sending = true;
+      this.#maySend = true;
     }
   }
 
@@ -289,7 +300,7 @@ export class Scheduler<W extends Schedulable> {
    */
   drain(): boolean {
     if (this.#bell === undefined) return false;
-    if (++this.#reads % READS_PER_LOOK === 0 && this.#sending) this.#dealAnew();
+    if (++this.#reads % READS_PER_LOOK === 0 && this.#maySend) this.#dealAnew();
     let only: Channel | undefined;
     let several = false;
     for (const { channel } of this.#workers) {
@@ -300,7 +311,7 @@ export class Scheduler<W extends Schedulable> {
     if (!several) return only !== undefined && only.drain();
     const now = timeOf(this.#bell);
     for (const { channel } of this.#workers) {
-      if (channel.inFlight > 0) channel.look();
+      if (channel.inFlight > 0) channel.look(now);
     }
     for (let any = false;;) {
       let first: Channel | undefined;
@@ -386,8 +397,8 @@ export class Scheduler<W extends Schedulable> {
       const { channel } = hot;
       if (channel.inFlight === 0) return hot;
       // What is there may be of another function than this call.
-      const pace = Math.max(channel.pace, channel.paceOf(call.request.fn));
-      if (pace < QUICK_US && isSimple(call)) {
+      const pace = Math.max(channel.pace, paceOf(channel, call));
+      if (pace < QUICK_US) {
         this.#events.onDoubt();
         limit = this.#dealing ?? worthwhile(pace, channel.inFlight + 1, cores);
         if (limit <= 1) {
@@ -440,7 +451,7 @@ export class Scheduler<W extends Schedulable> {
    * were left, or sent, to one worker.
    */
   #balance(): boolean {
-    if (!this.#sending) return false;
+    if (!this.#maySend) return false;
     const left = new Set<W>();
     let again = false;
     this.#dealAnew();
@@ -571,6 +582,15 @@ export function worthwhile(
 /** Whether a worker has begun a call, or was sent its first ones, lately. */
 function goesOn({ since, fresh }: Progress): boolean {
   return fresh || performance.now() - since < STUCK_MS;
+}
+
+/** What is known of a call that was not sent yet; `Infinity` if that is nothing. */
+function paceOf(channel: Channel, call: Call): number {
+  try {
+    return isSimple(call) ? channel.paceOf(call.request.fn) : Infinity;
+  } catch {
+    return Infinity; // it cannot be sent, and who tries is told why
+  }
 }
 
 /** How many values of a call are looked at. */

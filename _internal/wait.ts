@@ -11,7 +11,7 @@
  * @module
  */
 
-import { hold, nextTurn, release, startTimer, timers } from "./runtime/loop.ts";
+import { hold, release, startTimer, timers } from "./runtime/loop.ts";
 import { leaveThread, stay } from "./runtime/this_thread.ts";
 import {
   canShareMemory,
@@ -88,19 +88,6 @@ export function checkMayBlock(action: string): void {
  * need it: nothing else of this thread goes on then.
  */
 export const beforeBlocking: Set<() => void> = new Set();
-
-/**
- * Calls back in a later turn of the event loop, or before this thread blocks.
- *
- * @param callback Called once.
- */
-export function soon(callback: () => void): void {
-  const once = () => {
-    if (beforeBlocking.delete(once)) callback();
-  };
-  beforeBlocking.add(once);
-  nextTurn(once);
-}
 
 /** One wait under way. */
 interface Sleeper {
@@ -216,6 +203,7 @@ export class Doorbell {
     let value = poll();
     if (value !== undefined || timeout === 0) return value;
     leaveIfTerminated();
+    const due = timeout === Infinity ? Infinity : now() + timeout;
     if (beforeBlocking.size > 0) {
       for (const callback of beforeBlocking) callback();
     }
@@ -229,12 +217,12 @@ export class Doorbell {
       : SLICE_MS;
     // On some runtimes the clock costs a tenth of a wake-up on one core.
     const judging = budget === 0 && cores > 1;
-    const began = judging || timeout !== Infinity ? now() : 0;
+    const began = judging ? now() : 0;
     for (;;) {
       const seen = load(this.#cells, this.#index);
       value = poll();
       if (value !== undefined) break;
-      const left = timeout === Infinity ? Infinity : timeout - (now() - began);
+      const left = due === Infinity ? Infinity : due - now();
       if (left <= 0) return undefined;
       sleep(this.#cells, this.#index, seen, Math.min(left, slice));
       leaveIfTerminated();

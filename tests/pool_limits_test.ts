@@ -9,6 +9,8 @@ import {
 } from "@std/assert";
 import { Barrier, Event, ProcessPool, ThreadPool } from "../mod.ts";
 import { travel } from "../_internal/dispatcher.ts";
+import { mayBlock } from "../_internal/runtime/which.ts";
+import { SharedChannel } from "../_internal/shared_channel.ts";
 import {
   abandonsBusyThreads,
   type AnyPool,
@@ -499,6 +501,84 @@ test("An abort does not wait for the start of another worker", {
     stop();
     release(cells);
   }
+});
+
+test("Workers that nobody needs yet are not started by a waitSync()", {
+  timeout,
+}, async () => {
+  const pool = new ProcessPool(2);
+  const cells = sharedCells(2);
+  const controller = new AbortController();
+  const { signal } = controller;
+  const stopped = [1, 2].map(() =>
+    pool.apply(beginAndSpin, [cells], { signal })
+  );
+  const ends = outcomes(stopped);
+  await reached(cells, 0, 2);
+  const event = new Event();
+  const { made, stop } = watchSharedMemory();
+  try {
+    controller.abort();
+    assertEquals(pool.stats().respawned, 2);
+    if (mayBlock) assert(!event.waitSync({ timeout: 1 }));
+    const rings = made.filter(({ byteLength }) =>
+      byteLength === travel.sizes.calls // a worker comes with one
+    );
+    assertEquals(rings.length, 0);
+  } finally {
+    stop();
+    release(cells);
+  }
+  assertEquals(await ends, ["AbortError", "AbortError"]);
+  assertEquals(await pool.apply(double, [2]), 4);
+  pool.terminate();
+  await pool.join();
+});
+
+test("Of calls that are given up one by one the others are not sent again", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(2);
+  const gates = [new Event(), new Event()];
+  const long = gates.map((gate) =>
+    pool.apply((gate: Event) => gate.wait(), [gate])
+  );
+  await until(() => pool.stats().busy === 2);
+  const COUNT = 1000;
+  const controllers = Array.from(
+    { length: COUNT },
+    () => new AbortController(),
+  );
+  const calls = controllers.map(({ signal }, i) =>
+    pool.apply(double, [i], { signal })
+  );
+  const ends = outcomes(calls);
+  let sent = 0;
+  const { send } = SharedChannel.prototype;
+  SharedChannel.prototype.send = function (call) {
+    sent++;
+    send.call(this, call);
+  };
+  try {
+    for (const controller of controllers.slice(1)) controller.abort();
+    assertEquals(pool.stats().queued, 1);
+    for (const gate of gates) gate.set();
+    await Promise.all(long);
+    assertEquals(await ends, [0, ...Array(COUNT - 1).fill("AbortError")]);
+    assert(sent <= 2 * COUNT, `${sent}`);
+  } finally {
+    SharedChannel.prototype.send = send;
+  }
+});
+
+test("A call under a watchdog leaves nothing behind in its worker", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const here = () => Object.getOwnPropertySymbols(globalThis).map(String);
+  const before = await pool.apply(here);
+  await pool.apply(double, [1], { timeout: 10_000 });
+  assertEquals(await pool.apply(here), before);
 });
 
 test("ThreadPool keeps the place of a call that timed out", {

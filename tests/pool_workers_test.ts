@@ -29,6 +29,7 @@ import {
   reached,
   sharedCells,
   until,
+  watchSharedMemory,
 } from "./_pools.ts";
 import {
   knowsClasses,
@@ -462,6 +463,92 @@ test(
     assertEquals(await pool.apply(() => 1), 1);
   },
 );
+
+test("A call that cannot be sent fails alone, however busy its worker is", {
+  timeout,
+}, async () => {
+  for (const processes of [1, 2]) {
+    await using pool = new ProcessPool(processes);
+    // Now a worker is known to be awake, and the function to be quick.
+    for (let i = 0; i < 200; i++) await pool.apply(double, [i]);
+    const list = (get: () => number) =>
+      Object.defineProperty([0], 0, { get }) as [number];
+    const many = () =>
+      Array.from({ length: 50 }, (_, i) => pool.apply(double, [i]));
+    const calls = many();
+    const bad = [
+      pool.apply(parseInt, ["1"]),
+      pool.apply(
+        double,
+        list(() => {
+          throw new RangeError("from a getter");
+        }),
+      ),
+    ];
+    const inner: Promise<number>[] = [];
+    calls.push(pool.apply(
+      double,
+      list(() => {
+        inner.push(pool.apply(double, [50]));
+        return 50;
+      }),
+    ));
+    calls.push(...many());
+    assertEquals(await outcomes(bad), ["TypeError", "RangeError"]);
+    const doubled = Array.from({ length: 51 }, (_, i) => 2 * i);
+    assertEquals(await Promise.all(calls), [
+      ...doubled,
+      ...doubled.slice(0, -1),
+    ]);
+    assert(inner.length > 0);
+    for (const it of inner) assertEquals(await it, 100);
+    assertEquals(pool.stats().queued, 0);
+  }
+});
+
+test("A pool may end while a call is sent", { timeout }, async () => {
+  const pool = new ProcessPool(2);
+  for (let i = 0; i < 200; i++) await pool.apply(double, [i]);
+  const before = pool.apply(double, [1]);
+  const args = Object.defineProperty([0], 0, {
+    get() {
+      pool.terminate();
+      return 2;
+    },
+  }) as [number];
+  const closed = "PoolClosedError";
+  const [first, second] = await outcomes([before, pool.apply(double, args)]);
+  assert(first === 2 || first === closed);
+  assertEquals(second, closed);
+  await pool.join();
+});
+
+test("A pool whose last worker cannot be started ends the others", {
+  timeout,
+}, () => {
+  const { made, stop } = watchSharedMemory();
+  const rings = () =>
+    made.filter(({ byteLength }) => byteLength === travel.sizes.calls).length;
+  const { SharedArrayBuffer: watched } = globalThis;
+  globalThis.SharedArrayBuffer = new Proxy(watched, {
+    construct(target, args) {
+      // The definitions of functions are of the same size.
+      if (args[0] === travel.sizes.calls && rings() === 3) {
+        throw new RangeError("no more memory");
+      }
+      return new target(...args as [number]);
+    },
+  });
+  try {
+    assertThrows(() => new ProcessPool(3), RangeError, "no more memory");
+    // By this word a thread learns that it is to end.
+    const lives = made.filter(({ byteLength }) => byteLength === 4);
+    const ended = lives.filter((life) => new Int32Array(life)[0] === 1);
+    assertEquals(ended.length, 2);
+  } finally {
+    stop();
+  }
+});
 
 test("ProcessPool carries blobs and files", { timeout }, async () => {
   await using pool = new ProcessPool(1);
