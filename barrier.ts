@@ -125,7 +125,7 @@ export class Barrier {
       this.#state = new BarrierState(wire.parties, wire.cells);
     } else {
       const making = "create barrier";
-      checkOptions(options, making, "{ timeout: 1000 }");
+      checkOptions(options, making, "{ action: prepare }");
       this.#parties = checkCount(parties, "parties", making);
       this.#timeout = checkTimeout(options.timeout, making);
       if (options.action !== undefined) {

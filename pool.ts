@@ -15,6 +15,7 @@ import { type AnyFunction, describe, nameOf } from "./_internal/callable.ts";
 import {
   checkArray,
   checkCount,
+  checkFlag,
   checkFunction,
   checkName,
   checkOptions,
@@ -187,7 +188,10 @@ export interface ProcessPoolOptions<A extends unknown[] = unknown[]>
 }
 
 /** An input: its items, or promises of them. */
-export type Input<T> = Iterable<T | PromiseLike<T>> | AsyncIterable<T>;
+export type Input<T> =
+  | readonly (T | PromiseLike<T>)[] // first, for errors that name the item
+  | Iterable<T | PromiseLike<T>>
+  | AsyncIterable<T>;
 
 /** What {@linkcode ProcessPool} and {@linkcode ThreadPool} have in common. */
 export abstract class Pool {
@@ -544,7 +548,8 @@ export abstract class Pool {
     if (this.#state === "terminated") return;
     this.#state = "terminated";
     const error = new PoolClosedError(
-      "Cannot finish call as the pool was terminated before it ended",
+      "Cannot finish call as the pool was terminated before it ended: await " +
+        "its result before, or end the pool by close() and join()",
     );
     for (const end of [...this.#readers]) end(error);
     this.#executor.terminate(error);
@@ -626,6 +631,7 @@ export abstract class Pool {
     checkArray(args, "args", action);
     checkOptions(options, action, "{ timeout: 1000 }");
     const { transfer, transferResult } = options;
+    checkFlag(transferResult, "transferResult", action);
     if (transfer !== undefined) checkTransfer(transfer, action);
     const limits = checkLimits(options, action);
     const request: CallRequest = {
@@ -892,12 +898,14 @@ function checkMapOptions(
     !(Symbol.iterator in Object(items) || Symbol.asyncIterator in Object(items))
   ) {
     throw new TypeError(
-      `Cannot ${action} as iterable must be iterable: received ${shown(items)}`,
+      `Cannot ${action} as its input must be an iterable or async iterable, ` +
+        `such as an array: received ${shown(items)}`,
     );
   }
   checkOptions(options, action, "{ chunkSize: 100 }");
   const { chunkSize, transferResult, onProgress } = options;
   if (chunkSize !== undefined) checkCount(chunkSize, "chunkSize", action);
+  checkFlag(transferResult, "transferResult", action);
   if (onProgress !== undefined) {
     checkFunction(onProgress, "onProgress", action);
   }

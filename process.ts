@@ -7,6 +7,7 @@
 import { type AnyFunction, describe, nameOf } from "./_internal/callable.ts";
 import {
   checkArray,
+  checkFlag,
   checkFunction,
   checkName,
   checkOptions,
@@ -124,7 +125,7 @@ export class Process<F extends AnyFunction = AnyFunction> {
    * Creates a process; `start()` starts it.
    *
    * @param target What it runs.
-   * @param options Arguments, name and nature of the process.
+   * @param options Arguments, name, permissions, and whether it is a daemon.
    * @throws {TypeError} If `target` is not a function that can be sent, or an
    * option is not of its type, or `permissions` is given where the runtime
    * cannot bound a thread.
@@ -137,13 +138,14 @@ export class Process<F extends AnyFunction = AnyFunction> {
     const { args = [], name, daemon = false, permissions } = options;
     checkArray(args, "args", action);
     checkName(name, action);
+    checkFlag(daemon, "daemon", action);
     if (permissions !== undefined) checkPermissions(permissions, action);
     this.#workerUrl = checkWorkerUrl(options.workerUrl, action);
     this.#target = target;
     this.#args = args;
     const number = nextNumber(Counter.ProcessName); // of every process, as Python's
     this.#name = name ?? `Process-${number}`;
-    this.#daemon = Boolean(daemon);
+    this.#daemon = daemon;
     this.#permissions = permissions;
     realm.unsendable.set(this, "a process");
   }

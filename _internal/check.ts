@@ -11,19 +11,41 @@ import { canBoundThreads } from "./runtime/which.ts";
 /** The longest time that the platform's timers know; past it they fire at once. */
 const TIMER_LIMIT = 2 ** 31 - 1;
 
+/** Of more characters, or keys, than this an error shows only the first. */
+const SHOWN_CHARACTERS = 80;
+const SHOWN_KEYS = 5;
+
 /**
- * Shows what was received, in an error.
+ * Shows what was received, in an error: no more of it than helps.
  *
  * @param value Anything.
  * @returns Text.
  */
 export function shown(value: unknown): string {
-  if (typeof value === "string") return JSON.stringify(value);
+  if (typeof value === "string") return JSON.stringify(beginning(value));
   try {
-    return String(value);
+    const tag = Object.prototype.toString.call(value).slice(8, -1);
+    if (typeof value === "function") {
+      return value.name ? `function "${beginning(value.name)}"` : "a function";
+    }
+    if (Array.isArray(value)) return `an array of ${value.length}`;
+    if (ArrayBuffer.isView(value)) return `${tag} of ${value.byteLength} bytes`;
+    if (tag === "Object") {
+      const keys = Object.keys(value as object);
+      const more = keys.length > SHOWN_KEYS ? ", ..." : "";
+      const list = keys.slice(0, SHOWN_KEYS).map(beginning).join(", ") + more;
+      return list === "" ? "{}" : `{ ${list} }`;
+    }
+    return beginning(String(value));
   } catch {
-    return Object.prototype.toString.call(value);
+    return `${typeof value} that cannot be shown`;
   }
+}
+
+function beginning(text: string): string {
+  return text.length > SHOWN_CHARACTERS
+    ? `${text.slice(0, SHOWN_CHARACTERS)}...`
+    : text;
 }
 
 /**
@@ -167,6 +189,23 @@ export function checkName(name: unknown, action: string): void {
   if (name === undefined || typeof name === "string") return;
   throw new TypeError(
     `Cannot ${action} as name must be a string: received ${shown(name)}`,
+  );
+}
+
+/**
+ * Checks an option that is on or off.
+ *
+ * @param flag What the caller passed.
+ * @param name The option's name.
+ * @param action What the caller wants.
+ * @throws {TypeError} If it is given and no boolean.
+ */
+export function checkFlag(flag: unknown, name: string, action: string): void {
+  if (flag === undefined || typeof flag === "boolean") return;
+  throw new TypeError(
+    `Cannot ${action} as ${name} must be true or false: received ${
+      shown(flag)
+    }`,
   );
 }
 

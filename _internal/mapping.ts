@@ -21,7 +21,7 @@ import {
   reachedAtOnce,
   watchLimits,
 } from "./limits.ts";
-import { timeoutError } from "./check.ts";
+import { shown, timeoutError } from "./check.ts";
 import { ignoreRejections, isThenable } from "./promises.ts";
 import { hold, release } from "./runtime/loop.ts";
 import { later } from "./wait.ts";
@@ -50,7 +50,7 @@ type Failure = Outcome & { ok: false };
  * @returns The results in the order of the input.
  */
 export function mapAll(
-  { executor, processes, read }: Host,
+  { executor, processes, read: register }: Host,
   request: MapRequest,
 ): Promise<unknown[]> {
   const { kind, fn, limits, transferResult } = request;
@@ -63,6 +63,7 @@ export function mapAll(
 
     const results: ArrayLike<unknown>[] = [];
     const open = new Set<Call>();
+    let read = 0;
     let done = 0;
     let reading = true;
     let source: Reader | undefined;
@@ -89,7 +90,7 @@ export function mapAll(
       source.close(true); // if there is more of it, an error is why
     };
     // Before the input runs code of its own, which may close the pool.
-    const unregister = read((error) => end({ error }));
+    const unregister = register((error) => end({ error }));
     const unwatch = watchLimits(
       limits,
       action,
@@ -100,6 +101,8 @@ export function mapAll(
       else end({ error });
     };
     const submit = (payload: unknown[]) => {
+      if (kind === "starmap") checkLists(payload, read);
+      read += payload.length;
       const at = results.push([]) - 1;
       const call = new WatchedCall(
         { kind, fn, group, payload, deadline, transferResult },
@@ -164,6 +167,18 @@ export function mapAll(
       end({ error });
     }
   });
+}
+
+/** Checks lists of arguments, of which the first is the item of that number. */
+function checkLists(lists: readonly unknown[], first: number): void {
+  for (let i = 0; i < lists.length; i++) {
+    const list = lists[i];
+    if (Symbol.iterator in Object(list)) continue;
+    throw new TypeError(
+      `Cannot starmap function as each item must be a list of arguments, such ` +
+        `as [1, 2]: received ${shown(list)} as item ${first + i}`,
+    );
+  }
 }
 
 /** All results in one array. */

@@ -9,6 +9,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import { Barrier, Event, Process, ProcessPool, ThreadPool } from "../mod.ts";
+import { shown } from "../_internal/check.ts";
 import { checkMayBlock } from "../_internal/wait.ts";
 
 const timeout = 20_000;
@@ -25,6 +26,10 @@ const BAD_MAPS: [options: Any, message: string][] = [
   [{ timeout: "soon" }, "timeout must"],
   [{ signal: {} }, "signal must be an AbortSignal"],
   [{ onProgress: 1 }, "onProgress must be a function"],
+  [
+    { transferResult: "yes" },
+    'transferResult must be true or false: received "',
+  ],
 ];
 
 for (const Pool of [ProcessPool, ThreadPool]) {
@@ -41,6 +46,7 @@ for (const Pool of [ProcessPool, ThreadPool]) {
         [[fn, [1], { transfer: 1 }], "transfer must be an array: received 1"],
         [[fn, [1], { signal: "stop" }], "signal must be an AbortSignal"],
         [[fn, [1], { timeout: NaN }], "timeout must"],
+        [[fn, [1], { transferResult: 1 }], "transferResult must be true or"],
       ] as [Any, string][]
     ) {
       const apply = pool.apply.bind(pool) as Any;
@@ -82,11 +88,30 @@ for (const Pool of [ProcessPool, ThreadPool]) {
           ]
         ) assertThrows(call, Error, message);
       }
-      for (const iterable of [undefined, null, 7, {}] as Any[]) {
-        const message = `iterable must be iterable: received ${iterable}`;
+      const inputs = [[undefined, undefined], [null, null], [7, 7], [{}, "{}"]];
+      for (const [iterable, shown] of inputs as [Any, unknown][]) {
+        const message =
+          `input must be an iterable or async iterable, such as an array: ` +
+          `received ${shown}`;
         await assertRejects(() => pool.map(fn, iterable), TypeError, message);
         assertThrows(() => pool.imap(fn, iterable), TypeError, message);
       }
+      for (const item of [1, null, undefined, {}] as Any[]) {
+        for (const options of [{ chunkSize: 2 }, {}]) {
+          await assertRejects(
+            () => pool.starmap(fn, [[1], "1", [1], item], options),
+            TypeError,
+            `such as [1, 2]: received ${
+              item && typeof item === "object" ? "{}" : item
+            } as item 3`,
+          );
+        }
+      }
+      assertEquals(await pool.starmap(fn, [[1], "x", new Set([2])] as Any), [
+        1,
+        "x",
+        2,
+      ]);
       assertThrows(
         () => pool.imap(7 as Any, [1]),
         TypeError,
@@ -151,6 +176,7 @@ test("Process() refuses options of the wrong type", { timeout }, async () => {
       [[7], "target must be a function: received 7"],
       [[fn, { args: 7 }], "args must be an array: received 7"],
       [[fn, { name: 7 }], "name must be a string: received 7"],
+      [[fn, { daemon: "yes" }], 'daemon must be true or false: received "yes"'],
     ] as [Any, string][]
   ) {
     assertThrows(
@@ -224,7 +250,11 @@ test("Whoever passes an option by itself is told how options go", {
     assert(after!.startsWith("{ ") && after!.endsWith(` }: received ${bad}`));
   };
   for (const bad of [5, null, "soon", [1]] as Any[]) {
-    const shown = typeof bad === "string" ? JSON.stringify(bad) : bad;
+    const shown = typeof bad === "string"
+      ? JSON.stringify(bad)
+      : Array.isArray(bad)
+      ? "an array of 1"
+      : bad;
     for (const [call, action] of throwing) {
       check(assertThrows(() => call(bad), TypeError), action, shown);
     }
@@ -234,6 +264,37 @@ test("Whoever passes an option by itself is told how options go", {
     }
   }
   assertEquals(await result, 1);
+});
+
+test("An error shows what was received, and no more of it than helps", () => {
+  const long = "x".repeat(100_000);
+  const keys = { a: 1, b: 2, c: 3, d: 4, e: 5, f: 6 };
+  const revoked = Proxy.revocable({}, {});
+  revoked.revoke();
+  const cases: [value: unknown, text: string][] = [
+    [undefined, "undefined"],
+    [-1.5, "-1.5"],
+    [10n, "10"],
+    [Symbol("s"), "Symbol(s)"],
+    ["4", `"4"`],
+    [long, `"${"x".repeat(80)}..."`],
+    [function f() {}, `function "f"`],
+    [() => {}, "a function"],
+    [[1, 2], "an array of 2"],
+    [new Array(1_000_000).fill(0), "an array of 1000000"],
+    [new Uint16Array(8), "Uint16Array of 16 bytes"],
+    [{}, "{}"],
+    [{ processes: 4 }, "{ processes }"],
+    [keys, "{ a, b, c, d, e, ... }"],
+    [Object.create(null), "{}"],
+    [new Map(), "[object Map]"],
+    [new URL("https://a.example/"), "https://a.example/"],
+  ];
+  for (const [value, text] of cases) assertEquals(shown(value), text);
+  const textless = { [Symbol.toStringTag]: "Odd", toString: undefined };
+  for (const odd of [revoked.proxy, textless]) {
+    assertEquals(shown(odd), "object that cannot be shown");
+  }
 });
 
 test("What surely cannot be transferred is refused before anything is taken", {
