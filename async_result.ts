@@ -20,9 +20,9 @@ export interface AsyncResultWaitOptions {
 }
 
 /**
- * The result of a call that is under way, as `multiprocessing.pool.AsyncResult`
- * of Python. It can be awaited. A failure that nobody looks at is no unhandled
- * rejection.
+ * The result of a call that is under way, like Python's
+ * `multiprocessing.pool.AsyncResult`. It can be awaited. A failure that nobody
+ * looks at is no unhandled rejection.
  *
  * @example Usage
  * ```ts

@@ -52,7 +52,8 @@ export interface BarrierOptions {
 /** Options of {@linkcode Barrier.wait}. */
 export interface BarrierWaitOptions {
   /**
-   * Milliseconds after which this party gives up, which breaks the barrier.
+   * Milliseconds after which this party gives up, which breaks the barrier; with
+   * `0` at once, unless it is the last to arrive.
    *
    * @default The barrier's own timeout.
    */
@@ -64,7 +65,8 @@ export interface BarrierWaitOptions {
 /** Options of {@linkcode Barrier.waitSync}. */
 export interface BarrierWaitSyncOptions {
   /**
-   * Milliseconds after which this party gives up, which breaks the barrier.
+   * Milliseconds after which this party gives up, which breaks the barrier; with
+   * `0` at once, unless it is the last to arrive.
    *
    * @default The barrier's own timeout.
    */
@@ -74,8 +76,8 @@ export interface BarrierWaitSyncOptions {
 const ACTION = "wait at barrier";
 
 /**
- * Lets a fixed number of parties wait for each other, again and again, as
- * `threading.Barrier` of Python. It may be an argument or a result of
+ * Lets a fixed number of parties wait for each other, again and again, like
+ * Python's `threading.Barrier`. It may be an argument or a result of
  * everything that runs in another thread, and arrives as the same barrier.
  *
  * - Each cycle gives every party an index of its own, 0 to `parties - 1`.
@@ -150,7 +152,10 @@ export class Barrier {
     return this.#parties;
   }
 
-  /** How many parties wait now; `0` when the barrier is broken. */
+  /**
+   * How many parties wait now: all of them while the action runs, and `0` when the
+   * barrier is broken.
+   */
   get nWaiting(): number {
     return this.#state.waiting;
   }

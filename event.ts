@@ -51,8 +51,8 @@ const WORD = 0;
 const FLAG = 1;
 
 /**
- * A flag that any number of threads can set, clear and wait for, as
- * `multiprocessing.Event` of Python. It may be an argument or a result of
+ * A flag that any number of threads can set, clear and wait for, like Python's
+ * `multiprocessing.Event`. It may be an argument or a result of
  * everything that runs in another thread, and arrives as the same event.
  *
  * - A `set()` releases every wait that began before it, in every thread, even

@@ -52,8 +52,9 @@ export { AsyncResult, PoolClosedError, type Progress, WorkerExitError };
 export interface CallLimits {
   /**
    * Milliseconds from the submission after which the call is given up; for
-   * `imap` and `imapUnordered` from each `next()`. `0` gives it up at once,
-   * unless an `imap` has a result already.
+   * `imap` and `imapUnordered` from each `next()`. `0` gives it up at once, unless
+   * there is nothing to do or an `imap` has a result already. A negative number or
+   * `NaN` is a `RangeError`.
    *
    * @default {Infinity}
    */
@@ -136,7 +137,10 @@ export interface PoolStats {
   failed: number;
   /** Workers that died, or had to be stopped, and were replaced. */
   respawned: number;
-  /** Threads that could not be stopped and may still run (Deno). */
+  /**
+   * Threads that could not be stopped and may still run (Deno); one that ends
+   * after all stays counted.
+   */
   abandoned: number;
 }
 
@@ -477,10 +481,10 @@ export abstract class Pool {
   }
 
   /**
-   * As {@linkcode Pool.imap}, with the results in the order in which they come
-   * about. Of those that come about while this thread is busy and are not small
-   * plain values (but maps, say, or typed arrays, or many objects in one) only the
-   * results of one worker are sure to be in order.
+   * As {@linkcode Pool.imap}, but in the order of completion. If results of several
+   * workers arrive while this thread is busy, and are not small plain values (but
+   * maps, typed arrays or many objects in one), only those of one worker are sure
+   * to be in order.
    *
    * @example Usage
    * ```ts
@@ -584,7 +588,7 @@ export abstract class Pool {
   }
 
   /**
-   * Tells how the pool stands.
+   * Counts what the pool has done, and what it does now.
    *
    * @example Usage
    * ```ts
@@ -723,7 +727,7 @@ export abstract class Pool {
 }
 
 /**
- * Runs functions in parallel, in workers, as `multiprocessing.Pool` of Python.
+ * Runs functions in parallel, in workers, like Python's `multiprocessing.Pool`.
  *
  * The functions are self-contained, and sent as their source text, or marked
  * with `task`. Arguments and results travel by structured clone; events,
@@ -741,6 +745,8 @@ export abstract class Pool {
  *   cause, own properties and the worker's stack.
  * - A short call does not wait behind a long one while another worker is idle.
  * - A pool with nothing to do does not keep the program from ending.
+ * - Until it ends it keeps each function that it was given, once for each source
+ *   text: make no functions of ever new texts for it.
  *
  * @example Usage
  * ```ts
@@ -758,7 +764,7 @@ export class ProcessPool extends Pool {
    * Creates a pool and starts its workers.
    *
    * @param processes How many workers; the number of processors by default.
-   * @param options Initializer, life and rights of the workers.
+   * @param options Initializer, task limit and permissions of the workers.
    * @throws {RangeError} If `processes` or `maxTasksPerChild` is not a positive
    * integer.
    * @throws {TypeError} If an option is not of its type, the initializer cannot
@@ -798,14 +804,14 @@ export class ProcessPool extends Pool {
 }
 
 /**
- * The counterpart of `multiprocessing.dummy.Pool` of Python: the same interface
+ * The counterpart of Python's `multiprocessing.dummy.Pool`: the same interface
  * as {@linkcode ProcessPool}, run in the calling thread. It gives concurrency
  * for I/O and no parallelism, takes any closure, and passes everything by
  * reference.
  *
  * A call that timed out keeps its place until it settles; `terminate()` and
- * `join()` do not wait for it. `transfer` and what only workers can have mean
- * nothing here, so that one kind of pool can take the place of the other.
+ * `join()` do not wait for it. `transfer` and what only workers can have are
+ * ignored here, so that one kind of pool can take the place of the other.
  *
  * @example Usage
  * ```ts
@@ -827,9 +833,10 @@ export class ThreadPool extends Pool {
    * @param processes How many calls may run at once; the number of processors by
    * default.
    * @param options An initializer; the other options of a {@linkcode ProcessPool}
-   * mean nothing here.
+   * are ignored here.
    * @throws {RangeError} If `processes` is not a positive integer.
-   * @throws {TypeError} If `initializer` is not a function, or `initargs` no array.
+   * @throws {TypeError} If `initializer` is not a function, or
+   * `initargs` is not an array.
    */
   constructor(
     processes: number = cores,

@@ -114,8 +114,8 @@ export function claimed(cells: Int32Array, word: number): number {
  * How many calls were claimed between two looks.
  *
  * @param before What {@linkcode claimed} was.
- * @param now What it is, fewer than 2^16 calls later.
- * @returns The number.
+ * @param now What it is.
+ * @returns The number, mod 2^16.
  */
 export function between(before: number, now: number): number {
   return (now - before) & MASK;

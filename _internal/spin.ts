@@ -98,7 +98,8 @@ export class SpinJudge {
    * Learns from a spin.
    *
    * @param hit Whether what was waited for came.
-   * @param took Milliseconds; `0` for a hit at once.
+   * @param took Milliseconds, with the work that a hit brought; `0` for a hit at
+   * once.
    */
   spun(hit: boolean, took: number): void {
     if (hit && took < WAKE_MS) {

@@ -337,7 +337,7 @@ export class Consumer {
   readonly #spin: Spin;
   #running = false;
   #asleep = false;
-  /** Whether it will be woken although there is no work. */
+  /** Whether it will wake although nobody may have work for it. */
   #stirred = false;
   /** Since when it sleeps, and whether a spin came before. */
   #began = 0;
@@ -504,7 +504,7 @@ export function interrupt(cells: Int32Array, word: number): void {
  * Calls back after a time, unless the program ends before: holds nothing, and
  * is no timer to those who look for timers that were left.
  *
- * @param milliseconds The time.
+ * @param milliseconds The time, more than `0`.
  * @param callback Called once.
  */
 export function later(milliseconds: number, callback: () => void): void {

@@ -1,7 +1,7 @@
 /**
  * Five numbered calls for four workers: `ProcessPool`.
  *
- * `thread_pool.ts` is the same program but for the name of the class: there the
+ * `thread_pool.ts` is the same program except for the name of the class: there the
  * calls share this thread, here each runs in a worker of its own.
  *
  * Run it with `deno run examples/process_pool.ts` or

@@ -1,7 +1,7 @@
 /**
  * Five numbered calls for four places: `ThreadPool`.
  *
- * `process_pool.ts` is the same program but for the name of the class: there
+ * `process_pool.ts` is the same program except for the name of the class: there
  * each call runs in a worker, here they share this thread and wait together.
  *
  * Run it with `deno run examples/thread_pool.ts` or

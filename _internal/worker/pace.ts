@@ -80,7 +80,7 @@ export class Pace {
   /**
    * A row of calls has ended.
    *
-   * @param slow Whether it took a millisecond or more.
+   * @param slow Whether it may have taken a millisecond or more.
    */
   end(slow: boolean): void {
     if (this.#fn < 0) return;
