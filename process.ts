@@ -78,8 +78,8 @@ const KILLED = -9;
 const active = new Set<Process>();
 
 /**
- * A function that runs in a thread of its own, as `multiprocessing.Process` of
- * Python.
+ * A function that runs in a thread of its own, like Python's
+ * `multiprocessing.Process`.
  *
  * The target is a self-contained function, which is sent as its source text, or
  * one marked with {@linkcode task}. Its arguments travel by structured clone;

@@ -14,6 +14,8 @@ const TIMER_LIMIT = 2 ** 31 - 1;
 /** Of more characters, or keys, than this an error shows only the first. */
 const SHOWN_CHARACTERS = 80;
 const SHOWN_KEYS = 5;
+/** What a plain object says that it is. */
+const PLAIN = Object.prototype.toString.call({});
 
 /**
  * Shows what was received, in an error: no more of it than helps.
@@ -24,13 +26,13 @@ const SHOWN_KEYS = 5;
 export function shown(value: unknown): string {
   if (typeof value === "string") return JSON.stringify(beginning(value));
   try {
-    const tag = Object.prototype.toString.call(value).slice(8, -1);
+    const tag = Object.prototype.toString.call(value);
     if (typeof value === "function") {
       return value.name ? `function "${beginning(value.name)}"` : "a function";
     }
     if (Array.isArray(value)) return `an array of ${value.length}`;
     if (ArrayBuffer.isView(value)) return `${tag} of ${value.byteLength} bytes`;
-    if (tag === "Object") {
+    if (tag === PLAIN) {
       const keys = Object.keys(value as object);
       const more = keys.length > SHOWN_KEYS ? ", ..." : "";
       const list = keys.slice(0, SHOWN_KEYS).map(beginning).join(", ") + more;

@@ -282,7 +282,7 @@ test("An error shows what was received, and no more of it than helps", () => {
     [() => {}, "a function"],
     [[1, 2], "an array of 2"],
     [new Array(1_000_000).fill(0), "an array of 1000000"],
-    [new Uint16Array(8), "Uint16Array of 16 bytes"],
+    [new Uint16Array(8), "[object Uint16Array] of 16 bytes"],
     [{}, "{}"],
     [{ processes: 4 }, "{ processes }"],
     [keys, "{ a, b, c, d, e, ... }"],
