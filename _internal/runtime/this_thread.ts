@@ -107,6 +107,7 @@ export function guardThread(before: () => void): void {
     if (key !== "Console") guard(console, key); // that is a class
   }
   guard(scope.BroadcastChannel?.prototype, "postMessage");
+  guard(scope.MessagePort?.prototype, "postMessage");
   for (const output of [deno?.stdout, deno?.stderr]) {
     guard(output, "write");
     guard(output, "writeSync");
