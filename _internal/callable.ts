@@ -241,7 +241,10 @@ function* forms(text: string): Generator<string> {
     for (let at = -1; (at = text.indexOf("]", at + 1)) >= 0;) {
       yield `{${prefix} _${text.slice(at + 1)}}`; // Bun: async["name"]()
     }
-  } else yield `{${text}}`;
+  } else {
+    yield `{${text}}`;
+    if (text.startsWith("(")) yield `{_${text}}`; // V8: static() of no static method
+  }
 }
 
 async function findTask({ module, name }: TaskReference): Promise<AnyFunction> {

@@ -4,8 +4,10 @@
  * @module
  */
 
+import { shown } from "./check.ts";
 import { isThenable } from "./promises.ts";
 import { reportUncaught } from "./runtime/this_thread.ts";
+import { afterTurn, isTurnOverdue } from "./turn.ts";
 
 /** What can be read. */
 export type Items = Iterable<unknown> | AsyncIterable<unknown>;
@@ -96,6 +98,10 @@ export class Reader {
   async take(count: number): Promise<unknown[]> {
     const items: unknown[] = [];
     while (items.length < count && !this.#over) {
+      if (isTurnOverdue()) {
+        await new Promise<void>(afterTurn); // it may be closed meanwhile
+        continue;
+      }
       const result = await this.#next();
       if (result.done) this.#over = true;
       else {
@@ -108,7 +114,7 @@ export class Reader {
 
   async #next(): Promise<IteratorResult<unknown>> {
     try {
-      return await this.#source.next();
+      return checkResult(await this.#source.next());
     } catch (error) {
       this.#over = true;
       throw error;
@@ -125,6 +131,23 @@ export class Reader {
     this.#over = true;
     closeSource(this.#source, failed);
   }
+}
+
+/**
+ * Checks what the iterator of an input gives, as a loop of the language does.
+ *
+ * @param result What its `next()` gave.
+ * @returns The same.
+ * @throws {TypeError} If it is no object.
+ */
+export function checkResult(
+  result: IteratorResult<unknown>,
+): IteratorResult<unknown> {
+  if (Object(result) === result) return result;
+  throw new TypeError(
+    `Cannot read input as next() of its iterator must give an object, such as ` +
+      `{ done: true }: received ${shown(result)}`,
+  );
 }
 
 /**

@@ -16,6 +16,7 @@ import { Latch } from "./latch.ts";
 import { Queue } from "./queue.ts";
 import { hold, release } from "./runtime/loop.ts";
 import { runCall } from "./run_call.ts";
+import { afterTurn, isTurnOverdue } from "./turn.ts";
 
 /** What runs once before all calls. */
 export interface Initializer {
@@ -35,6 +36,8 @@ export class LocalExecutor implements Executor {
   readonly #gone = new Latch<void>();
   #failure: { error: unknown } | undefined;
   #ready: boolean;
+  /** Whether the event loop has its turn before the next call begins. */
+  #pausing = false;
   #closing = false;
   #completed = 0;
   #failed = 0;
@@ -118,10 +121,13 @@ export class LocalExecutor implements Executor {
   }
 
   #next(): void {
-    if (!this.#ready) return;
-    while (this.#running.size + this.#stuck < this.#places) {
-      const call = this.#queue.shift();
-      if (call === undefined) return;
+    if (!this.#ready || this.#pausing) return;
+    while (
+      this.#queue.length > 0 &&
+      this.#running.size + this.#stuck < this.#places
+    ) {
+      if (isTurnOverdue()) return this.#pause();
+      const call = this.#queue.shift()!;
       if (this.#failure) {
         this.#failed++;
         call.settle({ ok: false, error: this.#failure.error });
@@ -135,6 +141,15 @@ export class LocalExecutor implements Executor {
         this.#running.has(call) ? runCall(kind, fn, payload) : DROPPED
       ).then((outcome) => this.#answer(call, outcome));
     }
+  }
+
+  /** Lets timers and messages have their turn: they may end what would come next. */
+  #pause(): void {
+    this.#pausing = true;
+    afterTurn(() => {
+      this.#pausing = false;
+      this.#next();
+    });
   }
 
   #answer(call: Call, outcome: Outcome): void {

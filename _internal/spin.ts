@@ -5,12 +5,11 @@
  * @module
  */
 
-import { afterwards } from "./promises.ts";
-import { nextTurn, wallClock } from "./runtime/loop.ts";
+import { wallClock } from "./runtime/loop.ts";
 import { cores, pause } from "./runtime/which.ts";
+import { afterTurn, isTurnOverdue } from "./turn.ts";
 
 // Taken once, so that a task that replaces the globals harms only itself.
-const { notify, waitAsync } = Atomics;
 const now: () => number = performance.now.bind(performance);
 
 /** Half of the credit comes back at the next multiple of this. */
@@ -29,8 +28,6 @@ const POLLS_PER_LOOK = 64;
 const LOOK_MS = 0.003;
 /** From these odds on a spin is worth a try. */
 const GOOD_ODDS = 0.7;
-/** Without a turn of the event loop, hits may follow each other for this long. */
-const BURST_MS = 4;
 /** How often continuations may put a spin off. */
 const MAX_DELAYS = 32;
 
@@ -127,47 +124,6 @@ export class SpinJudge {
   }
 }
 
-/**
- * How long this thread has run microtasks without a turn of its event loop.
- * A spin that hits lets its caller go on in a microtask, and a chain of those
- * would starve timers and messages; after {@linkcode BURST_MS} the next one
- * waits until the loop has had its turn.
- */
-export const burst = {
-  began: 0,
-  marker: undefined as Int32Array | undefined,
-  running: false,
-  /** Whether the loop is owed a turn; whoever asks first starts the clock. */
-  isOverdue(): boolean {
-    if (this.running) return now() - this.began > BURST_MS;
-    this.running = true;
-    this.began = now();
-    // Settles in a later turn, without a timer or handle that could outlive us.
-    this.marker ??= new Int32Array(new SharedArrayBuffer(4));
-    const turn = waitAsync(this.marker, 0, 0);
-    if (turn.async) afterwards(turn.value, () => this.running = false);
-    notify(this.marker, 0);
-    return false;
-  },
-  /** Gives the loop its turn, and goes on after it. */
-  yieldTo(next: () => void): void {
-    nextTurn(() => {
-      this.running = false;
-      next();
-    });
-  },
-};
-
-/**
- * Tells whether the event loop of this thread is owed a turn: who goes on in
- * microtasks for long asks now and then.
- *
- * @returns Whether it is.
- */
-export function isTurnOverdue(): boolean {
-  return burst.isOverdue();
-}
-
 /** Begins at the same moment in all threads: of two that take turns both must spin. */
 function period(): number {
   return Math.floor(wallClock() / PERIOD_MS);
@@ -255,7 +211,7 @@ export class Spin {
     this.#spent = 0;
     this.#left = this.#hops;
     this.#delays = MAX_DELAYS;
-    if (burst.isOverdue()) burst.yieldTo(this.#piece);
+    if (isTurnOverdue()) afterTurn(this.#piece);
     else this.#hop();
   }
 
@@ -278,7 +234,7 @@ export class Spin {
     const hit = spin(() => spinner.look() || undefined, longest) === true;
     this.#spent += took;
     if (!hit && this.#spent < Math.min(this.#budget, spinner.longest())) {
-      return burst.yieldTo(this.#piece);
+      return afterTurn(this.#piece);
     }
     this.judge.spun(hit, this.#spent);
     spinner.spun(hit);

@@ -8,6 +8,7 @@
 import { type Call, type Host, type Outcome, WatchedCall } from "./call.ts";
 import { type AnyFunction, nameOf } from "./callable.ts";
 import {
+  checkResult,
   closeSource,
   isAsync,
   type Items,
@@ -222,7 +223,7 @@ export class Stream implements AsyncIterableIterator<unknown> {
   #take(result: IteratorResult<unknown>): void {
     let item;
     try {
-      if (result.done) {
+      if (checkResult(result).done) {
         this.#sourceOpen = false;
         return this.#endSource();
       }

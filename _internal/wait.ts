@@ -21,7 +21,8 @@ import {
 } from "./runtime/which.ts";
 import { afterwards } from "./promises.ts";
 import { realm } from "./realm.ts";
-import { burst, Spin, SpinJudge } from "./spin.ts";
+import { Spin, SpinJudge } from "./spin.ts";
+import { afterTurn, isTurnOverdue } from "./turn.ts";
 
 // Taken once, so that a task that replaces the globals harms only itself.
 const { load, notify, waitAsync } = Atomics;
@@ -464,7 +465,7 @@ export class Consumer {
       if (work()) {
         Atomics.store(cells, asleep, 0);
         if (!wanted()) this.#running = false;
-        else if (burst.isOverdue()) burst.yieldTo(() => this.#watch());
+        else if (isTurnOverdue()) afterTurn(() => this.#watch());
         else queueMicrotask(() => this.#watch());
         return;
       }

@@ -1,7 +1,12 @@
 // imap and imapUnordered: order, look-ahead, and an end at any time.
 
 import { test } from "node:test";
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertRejects,
+} from "@std/assert";
 import { Event, PoolClosedError, ProcessPool } from "../mod.ts";
 import { runProgram } from "./_program.ts";
 import {
@@ -94,6 +99,22 @@ for (const Pool of POOLS) {
       assertEquals(values, [2]);
       assertEquals((error as Error | undefined)?.message, "it broke");
       assertEquals(closed, 1);
+    }
+  });
+
+  test(`${name} refuses a source whose iterator gives no objects`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(1);
+    // deno-lint-ignore no-explicit-any
+    const next = () => 5 as any;
+    const broken = { [Symbol.iterator]: () => ({ next }) };
+    const brokenLater = { [Symbol.asyncIterator]: () => ({ next }) };
+    for (const source of [broken, brokenLater]) {
+      const { values, error } = await drained(pool.imap(double, source));
+      assertEquals(values, []);
+      assertInstanceOf(error, TypeError);
+      await assertRejects(() => pool.map(double, source), TypeError);
     }
   });
 

@@ -9,11 +9,13 @@ import {
 } from "@std/assert";
 import { Barrier, Event, ProcessPool, ThreadPool } from "../mod.ts";
 import { travel } from "../_internal/dispatcher.ts";
+import { nextTurn } from "../_internal/runtime/loop.ts";
 import { mayBlock } from "../_internal/runtime/which.ts";
 import { SharedChannel } from "../_internal/shared_channel.ts";
 import {
   abandonsBusyThreads,
   type AnyPool,
+  drained,
   outcomes,
   POOLS,
   reached,
@@ -501,6 +503,105 @@ test("An abort does not wait for the start of another worker", {
     stop();
     release(cells);
   }
+});
+
+for (const Pool of POOLS) {
+  const { name } = Pool;
+  /** Works for some milliseconds, without a wait. */
+  const work = (ms: number) => {
+    const end = performance.now() + ms;
+    while (performance.now() < end);
+    return ms;
+  };
+
+  test(`${name}.map() ends on time though no call waits for anything`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(1);
+    const items = Array(1000).fill(2);
+    const call = () => pool.map(work, items, { chunkSize: 1, timeout: 30 });
+    await assertTimesOut(call, 30);
+    const controller = new AbortController();
+    const { signal } = controller;
+    const calls = items.map((ms) => pool.apply(work, [ms], { signal }));
+    setTimeout(() => controller.abort(), 30);
+    const ends = await outcomes(calls);
+    assertEquals(ends.at(-1), "AbortError");
+  });
+
+  test(`${name}.imap() ends though neither source nor calls wait`, {
+    timeout,
+  }, async () => {
+    const pool = new Pool(2);
+    function* naturals() {
+      const end = performance.now() + timeout;
+      for (let n = 0; performance.now() < end; n++) yield n;
+    }
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(), 30);
+    const aborted = pool.imap(double, naturals(), {
+      signal: controller.signal,
+    });
+    assertEquals((await drained(aborted)).error, controller.signal.reason);
+    setTimeout(() => pool.terminate(), 30);
+    const { error } = await drained(pool.imapUnordered(double, naturals()));
+    assertEquals((error as Error | undefined)?.name, "PoolClosedError");
+    await pool.join();
+  });
+
+  test(`${name}.map() of an endless source that never waits ends on time`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(2);
+    for (const chunkSize of [1, 1000, 1_000_000_000]) {
+      let closed = 0;
+      const naturals = async function* () {
+        try {
+          const end = performance.now() + timeout;
+          for (let n = 0; performance.now() < end; n++) yield n;
+        } finally {
+          closed++;
+        }
+      };
+      const options = { chunkSize, timeout: 30 };
+      await assertTimesOut(() => pool.map(double, naturals(), options), 30);
+      await until(() => closed === 1);
+    }
+  });
+}
+
+test("A worker that was stopped tells nothing by a port that it has", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const cells = sharedCells(2);
+  const controller = new AbortController();
+  const { port1, port2 } = new MessageChannel();
+  const heard: unknown[] = [];
+  port1.onmessage = ({ data }) => heard.push(data);
+  const call = pool.apply(
+    (port: MessagePort, cells: Int32Array) => {
+      port.postMessage("begun");
+      Atomics.store(cells, 0, 1);
+      while (Atomics.load(cells, 1) === 0);
+      for (;;) port.postMessage("late");
+    },
+    [port2, cells],
+    { transfer: [port2], signal: controller.signal },
+  );
+  const ends = outcomes([call]);
+  await reached(cells, 0, 1);
+  await until(() => heard.length === 1);
+  controller.abort();
+  assertEquals(await ends, ["AbortError"]);
+  Atomics.store(cells, 1, 1);
+  // What it posts would be here before another worker has answered.
+  assertEquals(await pool.apply(double, [1]), 2);
+  for (let i = 0; i < 50; i++) {
+    await new Promise<void>((resolve) => nextTurn(resolve));
+  }
+  assertEquals(heard, ["begun"]);
+  port1.close();
 });
 
 test("Workers that nobody needs yet are not started by a waitSync()", {

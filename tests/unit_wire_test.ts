@@ -11,7 +11,8 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
-import { Event, task } from "../mod.ts";
+import { Event, PoolClosedError, task } from "../mod.ts";
+import { brand } from "../_internal/brand.ts";
 import {
   type AnyFunction,
   describe,
@@ -406,10 +407,16 @@ test("Errors without a class, and of another realm, are errors", {
   const bare = new Error("bare");
   Object.setPrototypeOf(bare, null);
   assertInstanceOf(sent(bare), Error);
-  class PoolClosedError extends Error {} // as another copy of the module has it
-  const other = sent(new PoolClosedError("other")) as Error;
-  assertEquals(other.constructor.name, "PoolClosedError");
-  assertFalse(other instanceof PoolClosedError);
+  class Copy extends Error {} // as another copy of the module has it
+  brand(Copy, "PoolClosedError");
+  const other = sent(new Copy("other")) as Error;
+  assertEquals(other.constructor, PoolClosedError);
+  class PoolClosedErrorOfMine extends Error {}
+  Object.defineProperty(PoolClosedErrorOfMine, "name", {
+    value: "PoolClosedError",
+  });
+  const mine = sent(new PoolClosedErrorOfMine("mine")) as Error;
+  assertEquals(mine.constructor, Error);
 });
 
 test("Errors keep cycles of causes, lists and their classes", {

@@ -63,6 +63,9 @@ class Holder {
   method(cell: Int32Array) {
     cell[0] = 42;
   }
+  static(cell: Int32Array) {
+    cell[0] = 42;
+  }
   async asyncMethod(cell: Int32Array) {
     await null;
     cell[0] = 42;
@@ -105,6 +108,7 @@ const functions: Record<string, (cell: Int32Array) => unknown> = {
   },
   "static method": Holder.of,
   "method of a class": Holder.prototype.method,
+  "method named static": Holder.prototype.static,
   "async method of a class": Holder.prototype.asyncMethod,
   "private method": new Holder().hidden,
   ...Object.fromEntries(

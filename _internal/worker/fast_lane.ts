@@ -21,7 +21,7 @@ import {
 import { follow, HEADER, lead, ringOf, roomAt } from "../ring.ts";
 import { nextTurn, timers, wallClock } from "../runtime/loop.ts";
 import { hearsOn } from "../runtime/which.ts";
-import { isTurnOverdue } from "../spin.ts";
+import { afterTurn, isTurnOverdue } from "../turn.ts";
 import {
   announce,
   Consumer,
@@ -302,7 +302,7 @@ export class FastLane implements Lane {
   /** Lets others' timers and messages have their turn. */
   #goNextTurn(): void {
     this.#held = true;
-    nextTurn(() => this.#go());
+    afterTurn(() => this.#go());
   }
 
   #answer(task: Task, outcome: Outcome): void {

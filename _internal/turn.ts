@@ -1,0 +1,60 @@
+/**
+ * Whether the event loop of this thread is owed a turn. What goes on in microtasks
+ * alone would starve timers and messages.
+ *
+ * @module
+ */
+
+import { afterwards } from "./promises.ts";
+import { nextTurn } from "./runtime/loop.ts";
+import { canShareMemory } from "./runtime/which.ts";
+
+// Taken once, so that a task that replaces the globals harms only itself.
+const { notify, waitAsync } = Atomics;
+const now: () => number = performance.now.bind(performance);
+
+/** Microtasks may follow each other for this long. */
+const BURST_MS = 4;
+
+/** Whether no turn has come since somebody asked, and when that was. */
+let isBurst = false;
+let began = 0;
+let marker: Int32Array | undefined;
+
+const end = () => {
+  isBurst = false;
+};
+
+/**
+ * Tells whether the event loop is owed a turn. Who goes on in microtasks for long
+ * asks now and then; whoever asks first after a turn starts the clock.
+ *
+ * @returns Whether it is.
+ */
+export function isTurnOverdue(): boolean {
+  if (isBurst) return now() - began > BURST_MS;
+  isBurst = true;
+  began = now();
+  if (!canShareMemory) {
+    nextTurn(end);
+    return false;
+  }
+  // Settles in a later turn, without a timer or handle that could outlive us.
+  marker ??= new Int32Array(new SharedArrayBuffer(4));
+  const turn = waitAsync(marker, 0, 0);
+  if (turn.async) afterwards(turn.value, end);
+  notify(marker, 0);
+  return false;
+}
+
+/**
+ * Gives the event loop its turn, and goes on after it.
+ *
+ * @param callback Called once.
+ */
+export function afterTurn(callback: () => void): void {
+  nextTurn(() => {
+    end();
+    callback();
+  });
+}
