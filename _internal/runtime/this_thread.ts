@@ -82,8 +82,8 @@ export function leaveThread(): void {
 
 /**
  * Lets something be done before a task's own `process.exit()` or `Deno.exit()`,
- * and, on a runtime that cannot stop a busy thread, before it prints or tells
- * other threads of anything.
+ * and, on a runtime that cannot stop a busy thread at once, before it prints or
+ * tells other threads of anything.
  *
  * @param before Called first; may throw.
  */
@@ -102,7 +102,8 @@ export function guardThread(before: () => void): void {
   };
   guard(process, "exit", leave);
   guard(deno, "exit", leave);
-  if (stopsBusyThreads) return;
+  // A browser lets it go on for a while.
+  if (stopsBusyThreads && runtime !== "browser") return;
   for (const key of Object.keys(console)) {
     if (key !== "Console") guard(console, key); // that is a class
   }

@@ -63,9 +63,9 @@ const BOUNDS: Edit[] = [
     replace: "1",
   },
   {
-    file: "_internal/spin.ts",
-    find: "isOverdue(): boolean {",
-    replace: "isOverdue(): boolean {\n    return false;",
+    file: "_internal/turn.ts",
+    find: "isTurnOverdue(): boolean {",
+    replace: "isTurnOverdue(): boolean {\n  return false;",
   },
   {
     file: "_internal/runtime/this_thread.ts",
