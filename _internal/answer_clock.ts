@@ -1,5 +1,5 @@
 /**
- * The clock by which the answers of all workers of a pool are put in order.
+ * In which order the answers of all workers of a pool were given, by a clock.
  *
  * It is the count of the answers that were published (`BellCell.Answers`), read
  * by a worker when it knows its answer, before it publishes it. So of two answers
@@ -13,6 +13,7 @@
  * @module
  */
 
+import type { Channel } from "./channel.ts";
 import { AnswerFrame, BellCell } from "./protocol.ts";
 
 /**
@@ -34,4 +35,50 @@ export function timeOf(bell: Int32Array): number {
  */
 export function isLater(time: number, other: number): boolean {
   return ((time - other) | 0) > 0;
+}
+
+/**
+ * Reads the answers of several workers in the order in which they were given.
+ *
+ * Between the looks at two workers both may answer, and only the later answer be
+ * seen. So what was given after the first look is left; whoever looks next finds
+ * it, as the bell has changed.
+ *
+ * @param workers The workers; some may come or go meanwhile.
+ * @param bell The words of `BellCell`.
+ * @returns Whether there were any.
+ */
+export function readInOrder(
+  workers: Iterable<{ readonly channel: Channel }>,
+  bell: Int32Array,
+): boolean {
+  let only: Channel | undefined;
+  let several = false;
+  for (const { channel } of workers) {
+    if (channel.inFlight === 0) continue;
+    several = only !== undefined;
+    only = channel;
+  }
+  if (!several) return only !== undefined && only.drain();
+  const now = timeOf(bell);
+  for (const { channel } of workers) {
+    if (channel.inFlight > 0) channel.look(now);
+  }
+  for (let any = false;;) {
+    let first: Channel | undefined;
+    let time: number | undefined;
+    let until: number | undefined;
+    for (const { channel } of workers) {
+      const { next } = channel;
+      if (next === undefined || isLater(next, now)) continue;
+      if (time === undefined || isLater(time, next)) {
+        first = channel;
+        until = time;
+        time = next;
+      } else if (until === undefined || isLater(until, next)) until = next;
+    }
+    if (first === undefined) return any;
+    any = first.read(until ?? now) || any;
+    if (until === undefined) return any; // no other worker has any
+  }
 }

@@ -122,7 +122,7 @@ export abstract class Posting {
   /** How many functions were marked when these were given. */
   #marked = realm.marked;
   /** Those of which it was told by a message, by what was sent. */
-  readonly #told = new Map<string, number>();
+  readonly #posted = new Map<string, number>();
 
   /**
    * @param events Who is told.
@@ -180,18 +180,18 @@ export abstract class Posting {
       ? `${wire.name}\n${wire.text}`
       : `${wire.module}\n${wire.name}`;
     const number = this.#definitions?.number(key, wire) ??
-      this.#tell(key, wire);
+      this.#postDefinition(key, wire);
     this.#numbers.set(fn, number);
     return number;
   }
 
   /** Tells the worker of a function by a message, if it was not told before. */
-  #tell(key: string, wire: CallableWire): number {
-    let number = this.#told.get(key);
+  #postDefinition(key: string, wire: CallableWire): number {
+    let number = this.#posted.get(key);
     if (number === undefined) {
-      number = MAX_DEFINITIONS + this.#told.size;
+      number = MAX_DEFINITIONS + this.#posted.size;
       this.post({ kind: "define", number, fn: wire });
-      this.#told.set(key, number);
+      this.#posted.set(key, number);
     }
     return number;
   }

@@ -34,7 +34,7 @@ import { Latch } from "./latch.ts";
 import { BELL_CELLS, BellCell } from "./protocol.ts";
 import { hold, nextTurn, release, wallClock } from "./runtime/loop.ts";
 import { canShareMemory, stopsBusyThreads } from "./runtime/which.ts";
-import { noProgress, type Schedulable, Scheduler } from "./scheduler.ts";
+import { noHeadway, type Schedulable, Scheduler } from "./scheduler.ts";
 import { beforeBlocking, Consumer, later } from "./wait.ts";
 
 /** What a dispatcher is made with. */
@@ -376,7 +376,7 @@ export class Dispatcher implements Executor {
       child,
       channel,
       left: maxTasksPerChild,
-      progress: noProgress(),
+      headway: noHeadway(),
       useless,
     };
     child.unref();

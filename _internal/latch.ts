@@ -4,7 +4,7 @@
  * @module
  */
 
-import { hold, nextTurn, release, startTimer } from "./runtime/loop.ts";
+import { hold, nextTurn, release, whenOver } from "./runtime/loop.ts";
 
 /** How long to wait. */
 export interface LatchOptions {
@@ -49,17 +49,14 @@ export class Latch<T> {
       return new Promise((resolve) => nextTurn(() => resolve(undefined)));
     }
     return new Promise((resolve, reject) => {
-      let stopTimer: (() => void) | undefined;
       const end = () => {
         this.#waits.delete(end);
-        stopTimer?.();
-        signal?.removeEventListener("abort", end);
+        stop();
         if (signal?.aborted) reject(signal.reason);
         else resolve(this.#content);
         release();
       };
-      if (timeout !== Infinity) stopTimer = startTimer(end, timeout);
-      signal?.addEventListener("abort", end, { once: true });
+      const stop = whenOver(options, end);
       this.#waits.add(end);
       hold();
     });

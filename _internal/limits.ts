@@ -5,7 +5,7 @@
  */
 
 import { timeoutError } from "./check.ts";
-import { startTimer, wallClock } from "./runtime/loop.ts";
+import { wallClock, whenOver } from "./runtime/loop.ts";
 import { reportUncaught } from "./runtime/this_thread.ts";
 
 /** A time and a signal, checked. */
@@ -46,19 +46,11 @@ export function watchLimits(
   give: (error: unknown) => void,
 ): () => void {
   const { timeout, signal } = limits;
-  let stopTimer: (() => void) | undefined;
-  const abort = () => give(signal!.reason);
-  if (timeout !== Infinity) {
-    stopTimer = startTimer(
-      () => give(timeoutError(action(), timeout)),
-      timeout,
-    );
-  }
-  signal?.addEventListener("abort", abort, { once: true });
-  return () => {
-    stopTimer?.();
-    signal?.removeEventListener("abort", abort);
-  };
+  return whenOver(
+    limits,
+    () =>
+      give(signal?.aborted ? signal.reason : timeoutError(action(), timeout)),
+  );
 }
 
 /**

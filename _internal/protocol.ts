@@ -85,9 +85,9 @@ export const LaneCell = {
   /** [pool] `1` while the worker is the most likely one to get the next call. */
   Favoured: 6 * LINE,
   /** [pool] How many payloads were posted or withdrawn, mod 2^32; each after its frame. */
-  Posted: 7 * LINE,
+  PayloadsPosted: 7 * LINE,
   /** [worker] How many answers were posted, likewise. */
-  Told: 8 * LINE,
+  AnswersPosted: 8 * LINE,
   /** [worker] `1` once it has run its initializer. */
   Ready: 9 * LINE,
   /**

@@ -6,7 +6,7 @@
  * @module
  */
 
-import { isLater, timeOf } from "./answer_clock.ts";
+import { readInOrder } from "./answer_clock.ts";
 import { type Call, type Outcome, takesBuffers, UnsentError } from "./call.ts";
 import type { Channel } from "./channel.ts";
 import * as claims from "./claim.ts";
@@ -28,25 +28,25 @@ const CALL_US = 1;
 const SHARE_US = 200;
 
 /** After so many answers of others, none of its own between, the hot worker gives way. */
-const HOT = 4;
+const RIVAL_ANSWERS = 4;
 
 /** Quick calls that have not begun after this wait behind one that is not. */
 const STUCK_MS = 5;
 
 /** After so many calls that each of the others has begun since, a worker is passed. */
-const PASSED = 4;
+const PASSING_CALLS = 4;
 
-/** Since then no more than this are sent ahead to a worker, as they may have to come back. */
-const AHEAD = 16;
+/** Once one was, no more than this are sent ahead to any: they may have to come back. */
+const CALLS_AHEAD = 16;
 
-/** After so many answers without it, twice as many. */
-const CALM = 256;
+/** After so many answers with no worker passed again, twice as many are. */
+const CALM_ANSWERS = 256;
 
-/** How often answers are read between two looks for such workers. */
+/** So often answers are read between two looks for workers that were passed. */
 const READS_PER_LOOK = 1024;
 
 /** How far a worker has come; only a {@linkcode Scheduler} changes it. */
-export interface Progress {
+export interface Headway {
   /** What it had claimed when that was last looked at, and since when. */
   claimed: number;
   since: number;
@@ -63,7 +63,7 @@ export interface Schedulable {
   readonly channel: Channel;
   /** Calls it may still be sent before it is replaced. */
   left: number;
-  readonly progress: Progress;
+  readonly headway: Headway;
 }
 
 /** Who is told what comes of a call. */
@@ -139,7 +139,7 @@ export class Scheduler<W extends Schedulable> {
    * @param worker The worker.
    */
   add(worker: W): void {
-    worker.progress.before = this.#begun;
+    worker.headway.before = this.#begun;
     this.#workers.add(worker);
   }
 
@@ -220,7 +220,7 @@ export class Scheduler<W extends Schedulable> {
       let unsent: UnsentError | undefined;
       try {
         this.#maySend = false;
-        if (worker.channel.inFlight === 0) worker.progress.fresh = true;
+        if (worker.channel.inFlight === 0) worker.headway.fresh = true;
         worker.channel.send(call);
       } catch (error) {
         unsent = error instanceof UnsentError ? error : new UnsentError(error);
@@ -292,44 +292,12 @@ export class Scheduler<W extends Schedulable> {
   /**
    * Reads the answers that are there, in the order in which they were given.
    *
-   * Between the looks at two workers both may answer, and only the later answer be
-   * seen. So what was given after the first look is left; whoever looks next finds
-   * it, as the bell has changed.
-   *
    * @returns Whether there were any.
    */
   drain(): boolean {
     if (this.#bell === undefined) return false;
     if (++this.#reads % READS_PER_LOOK === 0 && this.#maySend) this.#dealAnew();
-    let only: Channel | undefined;
-    let several = false;
-    for (const { channel } of this.#workers) {
-      if (channel.inFlight === 0) continue;
-      several = only !== undefined;
-      only = channel;
-    }
-    if (!several) return only !== undefined && only.drain();
-    const now = timeOf(this.#bell);
-    for (const { channel } of this.#workers) {
-      if (channel.inFlight > 0) channel.look(now);
-    }
-    for (let any = false;;) {
-      let first: Channel | undefined;
-      let time: number | undefined;
-      let until: number | undefined;
-      for (const { channel } of this.#workers) {
-        const { next } = channel;
-        if (next === undefined || isLater(next, now)) continue;
-        if (time === undefined || isLater(time, next)) {
-          first = channel;
-          until = time;
-          time = next;
-        } else if (until === undefined || isLater(until, next)) until = next;
-      }
-      if (first === undefined) return any;
-      any = first.read(until ?? now) || any;
-      if (until === undefined) return any; // no other worker has any
-    }
+    return readInOrder(this.#workers, this.#bell);
   }
 
   /**
@@ -340,7 +308,7 @@ export class Scheduler<W extends Schedulable> {
   answered(worker: W): void {
     this.#warm(worker);
     this.#markPassed(worker, false);
-    if (this.#ahead !== Infinity && ++this.#calm === CALM) {
+    if (this.#ahead !== Infinity && ++this.#calm === CALM_ANSWERS) {
       this.#calm = 0;
       this.#ahead *= 2; // in the end the rings are the limit
     }
@@ -373,9 +341,9 @@ export class Scheduler<W extends Schedulable> {
     }
     if (busy < cores) return 0;
     this.#look();
-    for (const { channel, progress } of this.#workers) {
+    for (const { channel, headway } of this.#workers) {
       // One that is not quick after all may have to give its calls to others.
-      if (channel.inFlight > 0 && !goesOn(progress)) return 0;
+      if (channel.inFlight > 0 && !goesOn(headway)) return 0;
     }
     return least / 1000;
   }
@@ -393,7 +361,7 @@ export class Scheduler<W extends Schedulable> {
   #choose(call: Call): W | undefined {
     const hot = this.#hot;
     let limit = Infinity;
-    if (hot !== undefined && hot.left > 0 && !hot.progress.passed) {
+    if (hot !== undefined && hot.left > 0 && !hot.headway.passed) {
       const { channel } = hot;
       if (channel.inFlight === 0) return hot;
       // What is there may be of another function than this call.
@@ -415,7 +383,7 @@ export class Scheduler<W extends Schedulable> {
     for (const worker of this.#workers) {
       if (worker.left <= 0) continue;
       const { ready } = worker.channel;
-      const isSpared = worker.progress.passed ||
+      const isSpared = worker.headway.passed ||
         isFew && worker !== hot && (!ready || others-- <= 0);
       if (isSpared) {
         if (this.#blocking && worker.channel.hasRoom) last = worker;
@@ -435,7 +403,7 @@ export class Scheduler<W extends Schedulable> {
   #warm(worker: W): void {
     if (worker === this.#hot) {
       this.#rival = 0;
-    } else if (this.#hot === undefined || ++this.#rival === HOT) {
+    } else if (this.#hot === undefined || ++this.#rival === RIVAL_ANSWERS) {
       if (this.#hot !== undefined) this.#hot.channel.favour(false);
       this.#hot = worker;
       this.#rival = 0;
@@ -462,7 +430,7 @@ export class Scheduler<W extends Schedulable> {
       let most = 0;
       for (const worker of this.#workers) {
         const { inFlight, ready } = worker.channel;
-        const { passed } = worker.progress; // until its answer was dealt with
+        const { passed } = worker.headway; // until its answer was dealt with
         if (inFlight > 0) busy++;
         else if (worker.left > 0 && ready && !passed) idle = true;
         if (inFlight <= most + (ready ? 1 : 0)) continue;
@@ -475,7 +443,7 @@ export class Scheduler<W extends Schedulable> {
       }
       if (!idle || fullest === undefined) return again;
       const hotIsIdle = this.#hot?.channel.inFlight === 0;
-      const limit = goesOn(fullest.progress)
+      const limit = goesOn(fullest.headway)
         ? worthwhile(fullest.channel.pace, most + 1, cores)
         : Infinity;
       const leave = !hotIsIdle && busy >= limit;
@@ -507,11 +475,11 @@ export class Scheduler<W extends Schedulable> {
       const others = this.#workers.size - this.#passed - 1;
       const { waiting, inFlight } = worker.channel;
       const isPassed = others > 0 && waiting > 0 && inFlight > waiting &&
-        this.#begun - worker.progress.before >= others * PASSED;
+        this.#begun - worker.headway.before >= others * PASSING_CALLS;
       if (isPassed) this.#markPassed(worker, true);
     }
     if (this.#passed === before) return;
-    this.#ahead = AHEAD;
+    this.#ahead = CALLS_AHEAD;
     this.#calm = 0;
     for (const worker of this.#workers) this.requeue(this.takeBack(worker));
     this.send();
@@ -520,25 +488,25 @@ export class Scheduler<W extends Schedulable> {
   /** Looks how many calls have begun since the last look, and where. */
   #look(): void {
     const time = performance.now();
-    const moved: Progress[] = [];
-    for (const { channel: { claimed }, progress } of this.#workers) {
-      if (progress.fresh) {
-        progress.fresh = false;
-        progress.since = time;
+    const moved: Headway[] = [];
+    for (const { channel: { claimed }, headway } of this.#workers) {
+      if (headway.fresh) {
+        headway.fresh = false;
+        headway.since = time;
       }
-      const more = claims.between(progress.claimed, claimed);
+      const more = claims.between(headway.claimed, claimed);
       if (more === 0) continue;
-      progress.claimed = claimed;
-      progress.since = time;
+      headway.claimed = claimed;
+      headway.since = time;
       this.#begun += more;
-      moved.push(progress);
+      moved.push(headway);
     }
-    for (const progress of moved) progress.before = this.#begun;
+    for (const headway of moved) headway.before = this.#begun;
   }
 
-  #markPassed({ progress }: W, passed: boolean): void {
-    if (progress.passed === passed) return;
-    progress.passed = passed;
+  #markPassed({ headway }: W, passed: boolean): void {
+    if (headway.passed === passed) return;
+    headway.passed = passed;
     this.#passed += passed ? 1 : -1;
   }
 }
@@ -546,9 +514,9 @@ export class Scheduler<W extends Schedulable> {
 /**
  * How far a worker has come that has yet to begin.
  *
- * @returns Its progress.
+ * @returns Its headway.
  */
-export function noProgress(): Progress {
+export function noHeadway(): Headway {
   return {
     claimed: 0,
     since: performance.now(),
@@ -580,7 +548,7 @@ export function worthwhile(
 }
 
 /** Whether a worker has begun a call, or was sent its first ones, lately. */
-function goesOn({ since, fresh }: Progress): boolean {
+function goesOn({ since, fresh }: Headway): boolean {
   return fresh || performance.now() - since < STUCK_MS;
 }
 

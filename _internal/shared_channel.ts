@@ -84,11 +84,11 @@ export class SharedChannel extends Posting implements Channel {
   /** The calls in flight, oldest first. */
   readonly #entries = new Queue<Entry>();
   /** How many payloads were posted, and how many posted answers were read, mod 2^32. */
-  #messages = 0;
-  #heard = 0;
+  #payloadsPosted = 0;
+  #postedRead = 0;
   #ringing = false;
   /** Answers that came as messages, before their frames were read. */
-  readonly #posted: PostedWire[] = [];
+  readonly #answersHeard: PostedWire[] = [];
   /** Someone waits for answers that were sent. */
   #settling: { promise: Promise<void>; end: () => void } | undefined;
 
@@ -191,8 +191,8 @@ export class SharedChannel extends Posting implements Channel {
     try {
       this.postPayload(call, ({ wire }) => {
         // The frame first: the message wakes the worker, which finds it then.
-        this.#publish(call, at, values, fn, this.#messages, true);
-        this.#messages = (this.#messages + 1) | 0;
+        this.#publish(call, at, values, fn, this.#payloadsPosted, true);
+        this.#payloadsPosted = (this.#payloadsPosted + 1) | 0;
         this.#ringLater();
         isSent = true;
         return { kind: "payload", payload: wire };
@@ -204,7 +204,7 @@ export class SharedChannel extends Posting implements Channel {
         ? new UnsentError(error.reason, error.index, true)
         : new UnsentError(error, undefined, true);
     } finally {
-      Atomics.store(this.#cells, LaneCell.Posted, this.#messages);
+      Atomics.store(this.#cells, LaneCell.PayloadsPosted, this.#payloadsPosted);
     }
   }
 
@@ -214,7 +214,7 @@ export class SharedChannel extends Posting implements Channel {
     if (this.inFlight === 0) return false;
     if (!claims.takeBackLast(this.#cells, LaneCell.Claim)) return false;
     this.#at = this.#entries.takeLast(1)[0]!.from;
-    this.#messages = (this.#messages - 1) | 0;
+    this.#payloadsPosted = (this.#payloadsPosted - 1) | 0;
     return true;
   }
 
@@ -332,7 +332,7 @@ export class SharedChannel extends Posting implements Channel {
       return this.#looked; // read() says why
     }
     const kind = word & AnswerFrame.KindMask;
-    if (kind === AnswerFrame.Posted && this.#posted.length === 0) {
+    if (kind === AnswerFrame.Posted && this.#answersHeard.length === 0) {
       return undefined; // its message will come
     }
     return word - kind;
@@ -353,9 +353,9 @@ export class SharedChannel extends Posting implements Channel {
         kind = word & AnswerFrame.KindMask;
         if (any && until !== undefined && isLater(word - kind, until)) break;
         if (kind === AnswerFrame.Posted) {
-          if (this.#posted.length === 0) break; // its message will come
-          wire = this.#posted.shift()!;
-          this.#heard = (this.#heard + 1) | 0;
+          if (this.#answersHeard.length === 0) break; // its message will come
+          wire = this.#answersHeard.shift()!;
+          this.#postedRead = (this.#postedRead + 1) | 0;
         } else if (kind !== AnswerFrame.Dropped) {
           value = readValue(ring, { at: at + HEADER }, end);
         }
@@ -417,7 +417,7 @@ export class SharedChannel extends Posting implements Channel {
   }
 
   protected onPosted(outcome: PostedWire): void {
-    this.#posted.push(outcome);
+    this.#answersHeard.push(outcome);
     this.events.onHeard();
   }
 
@@ -426,7 +426,8 @@ export class SharedChannel extends Posting implements Channel {
     const ring = this.#answers;
     const written = Atomics.load(this.#cells, LaneCell.Written);
     let count = 0;
-    let posted = (Atomics.load(this.#cells, LaneCell.Told) - this.#heard) | 0;
+    const all = Atomics.load(this.#cells, LaneCell.AnswersPosted);
+    let posted = (all - this.#postedRead) | 0;
     try {
       let at = this.#read;
       for (; at !== written && count < this.inFlight; count++) {

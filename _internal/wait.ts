@@ -11,7 +11,7 @@
  * @module
  */
 
-import { hold, release, startTimer, timers } from "./runtime/loop.ts";
+import { hold, release, timers, whenOver } from "./runtime/loop.ts";
 import { leaveThread, stay } from "./runtime/this_thread.ts";
 import {
   canShareMemory,
@@ -165,8 +165,7 @@ export class Doorbell {
       return Promise.resolve(value);
     }
     return new Promise((resolve) => {
-      const { timeout, signal, onEnd } = options;
-      let stopTimer: (() => void) | undefined;
+      const { onEnd } = options;
       const end = () => {
         const value = poll();
         if (value === undefined && this.#sleepers.has(sleeper)) onEnd?.();
@@ -178,14 +177,12 @@ export class Doorbell {
         poll,
         settle: (value) => {
           if (!this.#sleepers.delete(sleeper)) return;
-          stopTimer?.();
-          signal?.removeEventListener("abort", end);
+          stop();
           resolve(value as T | undefined);
           release();
         },
       };
-      if (timeout !== Infinity) stopTimer = startTimer(end, timeout);
-      signal?.addEventListener("abort", end, { once: true });
+      const stop = whenOver(options, end);
       this.#sleepers.add(sleeper);
       hold();
       this.#watch();

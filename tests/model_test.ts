@@ -357,8 +357,8 @@ const mistakes: [title: string, maker: Maker, ...edits: Edit[]][] = [
     lanes("", small, [LONG], 1),
     {
       file: "_internal/shared_channel.ts",
-      find: "this.#publish(call, at, values, fn, this.#messages, true);",
-      replace: "const number = this.#messages; queueMicrotask(() => " +
+      find: "this.#publish(call, at, values, fn, this.#payloadsPosted, true);",
+      replace: "const number = this.#payloadsPosted; queueMicrotask(() => " +
         "this.#publish(call, at, values, fn, number, true));",
     },
   ],

@@ -14,7 +14,11 @@ import {
   newGroup,
 } from "../_internal/group.ts";
 
-test("A group has failed after one of its calls has", () => {
+const timeout = 20_000;
+
+test("A group has failed after one of its calls has", {
+  timeout,
+}, () => {
   const cells = new Int32Array(GROUP_CELLS + 1);
   const group = newGroup(cells, 1, 0);
   const other = newGroup(cells, 1, group);
@@ -27,7 +31,9 @@ test("A group has failed after one of its calls has", () => {
   assertEquals(cells[0], 0);
 });
 
-test("A group does not fail by what had its number before", () => {
+test("A group does not fail by what had its number before", {
+  timeout,
+}, () => {
   const cells = new Int32Array(GROUP_CELLS);
   assertEquals(newGroup(cells, 0, MAX_GROUP - 1), MAX_GROUP);
   assertEquals(newGroup(cells, 0, MAX_GROUP), 1);
@@ -36,7 +42,9 @@ test("A group does not fail by what had its number before", () => {
   assert(!hasFailed(cells, 0, 1));
 });
 
-test("Of groups that share a word the last that failed is known", () => {
+test("Of groups that share a word the last that failed is known", {
+  timeout,
+}, () => {
   const cells = new Int32Array(GROUP_CELLS);
   failGroup(cells, 0, 1);
   failGroup(cells, 0, 1 + GROUP_CELLS);

@@ -266,7 +266,9 @@ test("Whoever passes an option by itself is told how options go", {
   assertEquals(await result, 1);
 });
 
-test("An error shows what was received, and no more of it than helps", () => {
+test("An error shows what was received, and no more of it than helps", {
+  timeout,
+}, () => {
   const long = "x".repeat(100_000);
   const keys = { a: 1, b: 2, c: 3, d: 4, e: 5, f: 6 };
   const revoked = Proxy.revocable({}, {});

@@ -5,6 +5,8 @@ import { assert, assertEquals } from "@std/assert";
 import { LANE_CELLS, LaneCell, QUICK_US } from "../_internal/protocol.ts";
 import { Pace } from "../_internal/worker/pace.ts";
 
+const timeout = 20_000;
+
 /** A row of calls of one function. */
 function row(pace: Pace, fn: number, calls: number, work = () => {}): void {
   pace.begin();
@@ -38,7 +40,9 @@ function untilQuick(
   }
 }
 
-test("Pace tells how long quick calls take, and of which function", () => {
+test("Pace tells how long quick calls take, and of which function", {
+  timeout,
+}, () => {
   const { pace, hint } = setUp();
   untilQuick(pace, hint, 3);
   const each = hint(3);
@@ -48,7 +52,9 @@ test("Pace tells how long quick calls take, and of which function", () => {
   assertEquals(hint(3), each, "what other functions take is no news of it");
 });
 
-test("Pace tells nothing of calls that are not quick", () => {
+test("Pace tells nothing of calls that are not quick", {
+  timeout,
+}, () => {
   const { pace, hint } = setUp();
   row(pace, 3, 2, () => spin(1));
   assertEquals(hint(3), 0);
@@ -57,7 +63,9 @@ test("Pace tells nothing of calls that are not quick", () => {
   assertEquals(hint(3), 0);
 });
 
-test("Pace tells functions apart whose calls take turns", () => {
+test("Pace tells functions apart whose calls take turns", {
+  timeout,
+}, () => {
   const { pace, hint } = setUp();
   const mixedRow = () => {
     pace.begin();
@@ -77,22 +85,30 @@ test("Pace tells functions apart whose calls take turns", () => {
   assertEquals(hint(4), 0);
 });
 
-test("Pace sees that a function is no longer quick though its calls begin rows", () => {
-  const { pace, hint } = setUp();
-  for (const next of [3, 4]) {
-    untilQuick(pace, hint, 3);
-    for (let i = 0; hint(3) > 0; i++) {
-      assert(i < 10, "it is taken for quick for ever");
-      pace.begin();
-      pace.count(3);
-      spin(1);
-      pace.count(next);
-      pace.end(true);
+test(
+  "Pace sees that a function is no longer quick though its calls begin rows",
+  {
+    timeout,
+  },
+  () => {
+    const { pace, hint } = setUp();
+    for (const next of [3, 4]) {
+      untilQuick(pace, hint, 3);
+      for (let i = 0; hint(3) > 0; i++) {
+        assert(i < 10, "it is taken for quick for ever");
+        pace.begin();
+        pace.count(3);
+        spin(1);
+        pace.count(next);
+        pace.end(true);
+      }
     }
-  }
-});
+  },
+);
 
-test("Pace forgets what it knew when a call has to wait", () => {
+test("Pace forgets what it knew when a call has to wait", {
+  timeout,
+}, () => {
   const { pace, hint } = setUp();
   untilQuick(pace, hint, 3);
   pace.begin();
@@ -104,14 +120,18 @@ test("Pace forgets what it knew when a call has to wait", () => {
   untilQuick(pace, hint, 3);
 });
 
-test("Pace knows what it knew after a row that was cut short", () => {
+test("Pace knows what it knew after a row that was cut short", {
+  timeout,
+}, () => {
   const { pace, hint } = setUp();
   untilQuick(pace, hint, 3);
   row(pace, 3, 1); // there was no room for its answer
   assert(hint(3) > 0);
 });
 
-test("Pace believes in a row that took long if the next one does too", () => {
+test("Pace believes in a row that took long if the next one does too", {
+  timeout,
+}, () => {
   const { pace, hint } = setUp();
   const slowRow = () => row(pace, 3, 20, () => spin(0.2));
   untilQuick(pace, hint, 3);
@@ -121,7 +141,9 @@ test("Pace believes in a row that took long if the next one does too", () => {
   assertEquals(hint(3), 0);
 });
 
-test("Pace forgets its doubts after a row that is quick", () => {
+test("Pace forgets its doubts after a row that is quick", {
+  timeout,
+}, () => {
   const { pace, hint } = setUp();
   const slowRow = () => row(pace, 3, 20, () => spin(0.2));
   // The row between may be slow too, by what else the machine does.

@@ -17,13 +17,15 @@ import {
 import { HEADER, ringOf } from "../_internal/ring.ts";
 import { cores } from "../_internal/runtime/which.ts";
 import {
-  noProgress,
+  noHeadway,
   type Schedulable,
   Scheduler,
   worthwhile,
 } from "../_internal/scheduler.ts";
 import { SharedChannel } from "../_internal/shared_channel.ts";
 import { Random } from "./_random.ts";
+
+const timeout = 20_000;
 
 // deno-lint-ignore no-explicit-any
 type Any = any;
@@ -59,7 +61,7 @@ function office() {
       { bell, definitions },
       sizes,
     );
-    const worker = { channel, left: Infinity, progress: noProgress() };
+    const worker = { channel, left: Infinity, headway: noHeadway() };
     scheduler.add(worker);
     channel.send(new AwaitedCall({ kind: "apply", fn: nothing, payload: [] }));
     const { cells, answers } = channel.memory;
@@ -79,7 +81,9 @@ function office() {
   return { bell, scheduler, order, hire };
 }
 
-test("Answers are read in the order in which they were given", () => {
+test("Answers are read in the order in which they were given", {
+  timeout,
+}, () => {
   const { scheduler, order, hire } = office();
   const names = ["a", "b", "c", "d"];
   const hired = names.map(hire);
@@ -89,25 +93,33 @@ test("Answers are read in the order in which they were given", () => {
   assert(!scheduler.drain());
 });
 
-test("Of answers that come between two looks none is read before an older one", () => {
-  const { scheduler, order, hire } = office();
-  const first = hire("first");
-  // At this one the scheduler looks after the first, before the second.
-  const middle = hire("middle");
-  const second = hire("second");
-  const { channel } = middle.worker;
-  const look = channel.look.bind(channel);
-  channel.look = () => {
-    first.answer();
-    second.answer();
-    channel.look = look;
-  };
-  assert(!scheduler.drain());
-  assert(scheduler.drain());
-  assertEquals(order, ["first", "second"]);
-});
+test(
+  "Of answers that come between two looks none is read before an older one",
+  {
+    timeout,
+  },
+  () => {
+    const { scheduler, order, hire } = office();
+    const first = hire("first");
+    // At this one the scheduler looks after the first, before the second.
+    const middle = hire("middle");
+    const second = hire("second");
+    const { channel } = middle.worker;
+    const look = channel.look.bind(channel);
+    channel.look = () => {
+      first.answer();
+      second.answer();
+      channel.look = look;
+    };
+    assert(!scheduler.drain());
+    assert(scheduler.drain());
+    assertEquals(order, ["first", "second"]);
+  },
+);
 
-test("An answer that cannot be read is told of, however late the clock is", () => {
+test("An answer that cannot be read is told of, however late the clock is", {
+  timeout,
+}, () => {
   for (const count of [1, 2 ** 29 + 1, 2 ** 30 + 1]) {
     const { bell, scheduler, hire } = office();
     bell[BellCell.Answers] = count;
@@ -120,7 +132,9 @@ test("An answer that cannot be read is told of, however late the clock is", () =
   }
 });
 
-test("The order of answers outlives the end of the numbers", () => {
+test("The order of answers outlives the end of the numbers", {
+  timeout,
+}, () => {
   for (const count of [2 ** 29, 2 ** 30, 2 ** 31, 2 ** 32]) {
     const { bell, scheduler, order, hire } = office();
     bell[BellCell.Answers] = count - 1;
@@ -167,7 +181,9 @@ function quickOffice(workers: number, pace: number) {
   return { scheduler, hired, send, counts };
 }
 
-test("Calls are worth more workers the longer they take together", () => {
+test("Calls are worth more workers the longer they take together", {
+  timeout,
+}, () => {
   const of8 = (pace: number, calls: number) => worthwhile(pace, calls, 8);
   assertEquals(of8(10, 4), 1, "it gets to them before another is awake");
   assertEquals(of8(10, 19), 7, "this thread has the other core");
@@ -178,19 +194,25 @@ test("Calls are worth more workers the longer they take together", () => {
   assertEquals(of8(Infinity, 1), Infinity);
 });
 
-test("Quick calls stay with the worker that gets to them sooner than another", () => {
+test("Quick calls stay with the worker that gets to them sooner than another", {
+  timeout,
+}, () => {
   const { send, counts } = quickOffice(3, 10);
   send(4);
   assertEquals(counts(), [0, 0, 4]);
 });
 
-test("Calls that keep one worker busy with this thread stay with it", () => {
+test("Calls that keep one worker busy with this thread stay with it", {
+  timeout,
+}, () => {
   const { send, counts } = quickOffice(3, 1);
   send(1000); // more than there is room for
   assertEquals(counts().slice(0, 2), [0, 0]);
 });
 
-test("Many quick calls go to no more workers than there are cores", () => {
+test("Many quick calls go to no more workers than there are cores", {
+  timeout,
+}, () => {
   const workers = cores + 2;
   const { send, counts } = quickOffice(workers, 40);
   send(20 * workers);
@@ -210,14 +232,16 @@ function lateOffice(workers: number, pace: number, calls: number) {
   assert(claim(hired[0]!.worker.channel.memory.cells, LaneCell.Claim));
   assertEquals(counts()[0], calls);
   for (const worker of others) {
-    worker.progress.since -= 100; // milliseconds
+    worker.headway.since -= 100; // milliseconds
     scheduler.add(worker);
   }
   scheduler.answered(first!);
   return made;
 }
 
-test("Quick calls that wait behind others are dealt out to as many", () => {
+test("Quick calls that wait behind others are dealt out to as many", {
+  timeout,
+}, () => {
   const { scheduler, counts } = lateOffice(cores + 2, 40, 20);
   const time = scheduler.rest();
   const busy = counts().filter((it) => it > 0).length;
@@ -226,19 +250,23 @@ test("Quick calls that wait behind others are dealt out to as many", () => {
   assert(time < Infinity, "it looks again whether they go on");
 });
 
-test("Quick calls are dealt out to all if they are not quick after all", () => {
+test("Quick calls are dealt out to all if they are not quick after all", {
+  timeout,
+}, () => {
   const { scheduler, hired, counts } = lateOffice(4, 45, 6);
   for (let rests = 0;; rests++) {
     const time = scheduler.rest();
     const { channel } = hired[0]!.worker;
     if (channel.waiting === 0) break;
     assert(time < Infinity && rests < 10, `${channel.waiting} are left behind`);
-    for (const { worker: { progress } } of hired) progress.since -= time;
+    for (const { worker: { headway } } of hired) headway.since -= time;
   }
   assertEquals(counts().map((it) => it > 0), [true, true, true, true]);
 });
 
-test("Calls that may wait for others have workers of their own", () => {
+test("Calls that may wait for others have workers of their own", {
+  timeout,
+}, () => {
   const { scheduler, hired, counts } = lateOffice(4, 45, 4);
   const { channel } = hired[0]!.worker;
   for (let i = 0; i < 3; i++) {
@@ -250,15 +278,19 @@ test("Calls that may wait for others have workers of their own", () => {
   assertEquals(counts().map((it) => it > 0), [true, true, true, true]);
 });
 
-test("No quick call goes to a worker that others pass, or that is not ready", () => {
+test("No quick call goes to a worker that others pass, or that is not ready", {
+  timeout,
+}, () => {
   const { hired, send, counts } = quickOffice(4, 40);
-  hired[3]!.worker.progress.passed = true; // the hot one
+  hired[3]!.worker.headway.passed = true; // the hot one
   hired[0]!.worker.channel.memory.cells[LaneCell.Ready] = 0;
   send(2);
   assertEquals(counts(), [0, 1, 1, 0]);
 });
 
-test("All that there is room for is sent before this thread blocks", () => {
+test("All that there is room for is sent before this thread blocks", {
+  timeout,
+}, () => {
   const { scheduler, counts } = quickOffice(3, 1);
   const long = "x".repeat(3500); // four of them fill a ring
   for (let i = 0; i < 6; i++) {
@@ -274,33 +306,41 @@ test("All that there is room for is sent before this thread blocks", () => {
   assertEquals(scheduler.queued, 0);
 });
 
-test("Calls that wait behind one that is not quick go to all who are idle", () => {
+test("Calls that wait behind one that is not quick go to all who are idle", {
+  timeout,
+}, () => {
   const { scheduler, hired, send, counts } = quickOffice(3, 1);
   send(20);
-  const { channel, progress } = hired.at(-1)!.worker;
+  const { channel, headway } = hired.at(-1)!.worker;
   assert(claim(channel.memory.cells, LaneCell.Claim));
   scheduler.dispatch();
   assertEquals(counts(), [0, 0, 20]);
-  progress.since -= 10; // milliseconds
+  headway.since -= 10; // milliseconds
   scheduler.dispatch();
   assertEquals(counts().map((it) => it > 0), [true, true, true]);
 });
 
-test("The backlog is that of the worker with the least, once all cores have one", () => {
-  const { scheduler, hired } = quickOffice(cores + 1, 20);
-  const backlogs = hired.map(({ worker: { channel } }, i) => {
-    for (let n = 0; n < 10 + i; n++) {
-      channel.send(
-        newCall(n),
-      );
-    }
-    return scheduler.backlog();
-  });
-  const expected = hired.map((_, i) => i + 1 < cores ? 0 : 10 * 20 / 1000);
-  assertEquals(backlogs, expected);
-  for (const { worker: { progress } } of hired) progress.since -= 10;
-  assertEquals(scheduler.backlog(), 0, "none goes on");
-});
+test(
+  "The backlog is that of the worker with the least, once all cores have one",
+  {
+    timeout,
+  },
+  () => {
+    const { scheduler, hired } = quickOffice(cores + 1, 20);
+    const backlogs = hired.map(({ worker: { channel } }, i) => {
+      for (let n = 0; n < 10 + i; n++) {
+        channel.send(
+          newCall(n),
+        );
+      }
+      return scheduler.backlog();
+    });
+    const expected = hired.map((_, i) => i + 1 < cores ? 0 : 10 * 20 / 1000);
+    assertEquals(backlogs, expected);
+    for (const { worker: { headway } } of hired) headway.since -= 10;
+    assertEquals(scheduler.backlog(), 0, "none goes on");
+  },
+);
 
 /** A worker without a thread: it begins and ends calls when it is told. */
 interface Puppet extends Schedulable {
@@ -338,7 +378,7 @@ function newPuppet(ready: boolean, pace: number): Puppet {
   const puppet: Puppet = {
     channel: channel as typeof channel & Channel,
     left: Infinity,
-    progress: noProgress(),
+    headway: noHeadway(),
     begin() {
       if (!channel.ready || begun > 0 || calls.length === 0) return;
       begun = 1;
@@ -353,7 +393,7 @@ function newPuppet(ready: boolean, pace: number): Puppet {
       if (calls.length === 0) scheduler.dispatch();
     },
     get isIdle() {
-      return calls.length === 0 && channel.ready && !puppet.progress.passed;
+      return calls.length === 0 && channel.ready && !puppet.headway.passed;
     },
     get letsCallsWait() {
       return calls.length > Math.max(begun, channel.ready ? 1 : 0);
@@ -362,7 +402,9 @@ function newPuppet(ready: boolean, pace: number): Puppet {
   return puppet;
 }
 
-test("No worker stays idle while calls wait behind one that does not go on", () => {
+test("No worker stays idle while calls wait behind one that does not go on", {
+  timeout,
+}, () => {
   const seed = Date.now() | 0;
   const random = new Random(seed);
   const paces = [1, 10, 45, Infinity];
@@ -385,7 +427,7 @@ test("No worker stays idle while calls wait behind one that does not go on", () 
     for (let step = 0; step < 60; step++) {
       const puppet = random.pick(puppets);
       const pause = random.pick([0, 10]); // milliseconds
-      for (const { progress } of puppets) progress.since -= pause;
+      for (const { headway } of puppets) headway.since -= pause;
       const what = random.pick(["send", "begin", "end", "ready", "pace"]);
       story.push(what);
       if (what === "send") {
@@ -402,7 +444,7 @@ test("No worker stays idle while calls wait behind one that does not go on", () 
       for (let looks = 0;; looks++) {
         const time = scheduler.rest();
         if (time === Infinity || looks === 10) break;
-        for (const { progress } of puppets) progress.since -= time;
+        for (const { headway } of puppets) headway.since -= time;
       }
       assert(!isBad(), tell());
     }

@@ -90,3 +90,25 @@ export function startTimer(
   let timer = timers.setTimeout(fire, Math.ceil(milliseconds));
   return () => timers.clearTimeout(timer);
 }
+
+/**
+ * Calls back when a time is up or a signal aborts, whichever comes first.
+ *
+ * @param limits Milliseconds, `Infinity` for no time, and a signal that has not
+ * aborted yet.
+ * @param callback Called at each of the two, until it is stopped.
+ * @returns Stops it, and leaves nothing behind.
+ */
+export function whenOver(
+  { timeout, signal }: { timeout: number; signal?: AbortSignal | undefined },
+  callback: () => void,
+): () => void {
+  const stopTimer = timeout === Infinity
+    ? undefined
+    : startTimer(callback, timeout);
+  signal?.addEventListener("abort", callback, { once: true });
+  return () => {
+    stopTimer?.();
+    signal?.removeEventListener("abort", callback);
+  };
+}

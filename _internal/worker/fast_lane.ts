@@ -218,7 +218,8 @@ export class FastLane implements Lane {
           this.#held = true;
           nextTurn(() => endThread(1));
         },
-        () => (Atomics.load(this.#cells, LaneCell.Posted) - count | 0) > 0,
+        () =>
+          (Atomics.load(this.#cells, LaneCell.PayloadsPosted) - count | 0) > 0,
       );
     }
     const cursor = { at: at + CallFrame.Values };
@@ -334,7 +335,7 @@ export class FastLane implements Lane {
     // The frame first: the message wakes the pool, which finds it then.
     this.#publish(at, at + HEADER, AnswerFrame.Posted, time);
     this.#runner.answer(task, outcome);
-    Atomics.add(this.#cells, LaneCell.Told, 1);
+    Atomics.add(this.#cells, LaneCell.AnswersPosted, 1);
   }
 
   /** Answers that a call was not begun. */
