@@ -77,6 +77,8 @@ export class UnsentError {
 export abstract class Call {
   /** Whether it has ended, or nobody waits for it any more; set once. */
   settled = false;
+  /** Whether it holds the program no more: it has ended, or nobody waits for it. */
+  released = false;
   /** How many were submitted before it; set by an executor that deals calls out. */
   number = 0;
   readonly request: CallRequest;
@@ -185,7 +187,8 @@ export interface Executor {
   submit(call: Call): void;
   /**
    * Is told that nobody waits for some calls any more: drops those that have not
-   * begun, and stops the others where that is asked for.
+   * begun, and stops the others where that is asked for. Those that run on do not
+   * hold the program.
    */
   giveUp(calls: ReadonlySet<Call>, stop: boolean): void;
   /** Ends when everything submitted has ended; called once. */

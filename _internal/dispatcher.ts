@@ -106,8 +106,9 @@ export class Dispatcher implements Executor {
   readonly #gone = new Latch<void>();
   /** Calls whose answers are here, but modules that these need are not. */
   readonly #reviving = new Set<Call>();
-  /** Calls without an answer. */
+  /** Calls without an answer, and how many of them somebody waits for. */
   #unfinished = 0;
+  #awaited = 0;
   /** Whether calls are to be sent in the next turn, as some were given up. */
   #refilling = false;
   /** This thread may wait for what a call does, so all that can begin has to. */
@@ -137,7 +138,7 @@ export class Dispatcher implements Executor {
       : undefined;
     this.#scheduler = new Scheduler({
       onUnsent: (call, outcome) => this.#tell(call, outcome),
-      onDropped: () => this.#finish(),
+      onDropped: (call) => this.#finish(call),
       onLost: (worker) => this.#abandon(worker),
       onDoubt: () => this.#consumer?.stir(),
     }, bell);
@@ -176,10 +177,8 @@ export class Dispatcher implements Executor {
       this.#failed++;
       return call.settle({ ok: false, error: this.#failure.error });
     }
-    if (this.#unfinished++ === 0) {
-      hold();
-      beforeBlocking.add(this.#beforeBlocking);
-    }
+    if (this.#unfinished++ === 0) beforeBlocking.add(this.#beforeBlocking);
+    if (this.#awaited++ === 0) hold();
     this.#scheduler.push(call);
     this.#renewNeeded(); // whoever submits it may block this thread until it has run
     this.#scheduler.send();
@@ -209,7 +208,7 @@ export class Dispatcher implements Executor {
   #forget(given: ReadonlySet<Call>, stop: boolean): void {
     const drop = (call: Call) => {
       call.settled = true;
-      this.#finish();
+      this.#finish(call);
     };
     const scheduler = this.#scheduler;
     for (const call of scheduler.drop(given)) drop(call);
@@ -226,6 +225,7 @@ export class Dispatcher implements Executor {
       const begun = channel.begun();
       if (stop && begun && given.has(begun)) stuck.push([worker, begun]);
     }
+    for (const call of given) if (!call.settled) this.#letGo(call);
     for (const [worker, call] of stuck) {
       if (worker.channel.begun() === call) this.#stop(worker, call);
     }
@@ -309,7 +309,7 @@ export class Dispatcher implements Executor {
   /** Ends a call that an executor has, unless it was given up. */
   #settle(call: Call, outcome: Outcome): void {
     this.#tell(call, outcome);
-    this.#finish();
+    this.#finish(call);
   }
 
   /** Tells whoever waits for a call how it ended, unless it was given up. */
@@ -321,11 +321,18 @@ export class Dispatcher implements Executor {
     call.settle(outcome);
   }
 
-  #finish(): void {
+  #finish(call: Call): void {
+    this.#letGo(call);
     if (--this.#unfinished > 0) return;
-    release();
     beforeBlocking.delete(this.#beforeBlocking);
     this.#endIfClosing();
+  }
+
+  /** A call has ended, or nobody waits for it: it holds the program no more. */
+  #letGo(call: Call): void {
+    if (call.released) return;
+    call.released = true;
+    if (--this.#awaited === 0) release();
   }
 
   #endIfClosing(): void {

@@ -74,18 +74,18 @@ export class LocalExecutor implements Executor {
   }
 
   giveUp(calls: ReadonlySet<Call>, stop: boolean): void {
-    let ended = this.#queue.remove(calls).length;
-    if (stop) {
-      this.#failed += calls.size;
-      for (const call of calls) {
+    for (const call of this.#queue.remove(calls)) this.#ended(call);
+    if (stop) this.#failed += calls.size;
+    for (const call of calls) {
+      if (!this.#running.has(call)) continue;
+      if (!stop) this.#letGo(call);
+      else {
         // What runs cannot be stopped, and keeps its place.
-        if (this.#running.delete(call)) {
-          this.#stuck++;
-          ended++;
-        }
+        this.#running.delete(call);
+        this.#stuck++;
+        this.#ended(call);
       }
     }
-    while (ended-- > 0) this.#ended();
   }
 
   close(): void {
@@ -100,7 +100,7 @@ export class LocalExecutor implements Executor {
       if (this.#running.delete(call)) this.#stuck++;
       this.#failed++;
       call.settle({ ok: false, error });
-      release();
+      this.#letGo(call);
     }
     this.#gone.open();
   }
@@ -131,7 +131,7 @@ export class LocalExecutor implements Executor {
       if (this.#failure) {
         this.#failed++;
         call.settle({ ok: false, error: this.#failure.error });
-        this.#ended();
+        this.#ended(call);
         continue;
       }
       this.#running.add(call);
@@ -157,16 +157,23 @@ export class LocalExecutor implements Executor {
       if (outcome.ok) this.#completed++;
       else this.#failed++;
       call.settle(outcome);
-      this.#ended();
+      this.#ended(call);
     } else {
       this.#stuck--; // given up before
     }
     this.#next();
   }
 
-  #ended(): void {
-    release();
+  #ended(call: Call): void {
+    this.#letGo(call);
     this.#openIfGone();
+  }
+
+  /** A call has ended, or nobody waits for it: it holds the program no more. */
+  #letGo(call: Call): void {
+    if (call.released) return;
+    call.released = true;
+    release();
   }
 
   #openIfGone(): void {

@@ -71,7 +71,7 @@ export interface SchedulerEvents<W> {
   /** It cannot be sent: for whoever waits for it, that is its end. */
   onUnsent(call: Call, outcome: Outcome): void;
   /** It has left the queue, and went to no worker. */
-  onDropped(): void;
+  onDropped(call: Call): void;
   /** The worker has ended while it was sent a call, which has to be abandoned. */
   onLost(worker: W): void;
   /** {@linkcode Scheduler.rest} is to be called again before this thread sleeps. */
@@ -206,7 +206,7 @@ export class Scheduler<W extends Schedulable> {
       const call = this.#queue.at(0)!;
       if (call.settled) {
         this.#queue.shift();
-        this.#events.onDropped();
+        this.#events.onDropped(call);
         continue;
       }
       this.#maySend = false;
@@ -233,7 +233,7 @@ export class Scheduler<W extends Schedulable> {
         const { reason: error, index } = unsent;
         this.#events.onUnsent(call, { ok: false, error, unsent: index });
       }
-      if (!isInFlight) this.#events.onDropped();
+      if (!isInFlight) this.#events.onDropped(call);
       else if (!this.#workers.has(worker)) this.#events.onLost(worker);
     }
   }

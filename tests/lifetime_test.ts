@@ -227,6 +227,29 @@ test("A wait that is over keeps nothing alive", { timeout }, async () => {
   assertEnded(result, "");
 });
 
+test("What runs on in a pool and nobody waits for keeps nothing alive", {
+  timeout,
+}, async () => {
+  const program = async (
+    { ProcessPool, ThreadPool }: typeof import("../mod.ts"),
+  ) => {
+    const endless = (n: number) => {
+      if (n === 2) throw new RangeError("two");
+      return n === 1 ? new Promise<number>(() => {}) : n;
+    };
+    for (const Pool of [ProcessPool, ThreadPool]) {
+      const left = new Pool(2).imapUnordered(endless, [1, 0]);
+      for await (const n of left) {
+        console.log(n);
+        break;
+      }
+      const failed = new Pool(2).map(endless, [1, 2], { chunkSize: 1 });
+      await failed.catch((error) => console.log(error.message));
+    }
+  };
+  assertEnded(await runProgram(program), "0\ntwo\n0\ntwo\n");
+});
+
 test("A process keeps the program alive until it ends", {
   timeout,
 }, async () => {
