@@ -744,7 +744,8 @@ export abstract class Pool {
  *   `DOMException` or one of this module's, else `Error`), its name, message,
  *   cause, own properties and the worker's stack.
  * - A short call does not wait behind a long one while another worker is idle.
- * - A pool with nothing to do does not keep the program from ending.
+ * - A pool with nothing to do does not keep the program from ending; nor does what
+ *   runs on after a `map` that failed, or an iteration that was left.
  * - Until it ends it keeps each function that it was given, once for each source
  *   text: make no functions of ever new texts for it.
  *

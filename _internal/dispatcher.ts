@@ -27,6 +27,7 @@ import {
 } from "./shared_channel.ts";
 import { Child } from "./child.ts";
 import type { ValueWire } from "./codec.ts";
+import { Consumer } from "./consumer.ts";
 import { Definitions } from "./definitions.ts";
 import { WorkerExitError } from "./errors.ts";
 import { newGroup } from "./group.ts";
@@ -35,7 +36,7 @@ import { BELL_CELLS, BellCell } from "./protocol.ts";
 import { hold, nextTurn, release, wallClock } from "./runtime/loop.ts";
 import { canShareMemory, stopsBusyThreads } from "./runtime/which.ts";
 import { noHeadway, type Schedulable, Scheduler } from "./scheduler.ts";
-import { beforeBlocking, Consumer, later } from "./wait.ts";
+import { beforeBlocking, later } from "./wait.ts";
 
 /** What a dispatcher is made with. */
 export interface DispatcherOptions {

@@ -17,6 +17,7 @@ import {
   Posting,
 } from "./channel.ts";
 import * as claims from "./claim.ts";
+import { announce } from "./consumer.ts";
 import type { Definitions } from "./definitions.ts";
 import { readValue, writeValue } from "./frame.ts";
 import {
@@ -30,7 +31,7 @@ import {
 import { Queue } from "./queue.ts";
 import { follow, HEADER, lead, type Ring, ringOf, roomAt } from "./ring.ts";
 import { nextTurn, timers } from "./runtime/loop.ts";
-import { announce, later } from "./wait.ts";
+import { later } from "./wait.ts";
 
 /** A call whose frame is in the ring. */
 interface Entry {

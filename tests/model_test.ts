@@ -295,12 +295,12 @@ const mistakes: [title: string, maker: Maker, ...edits: Edit[]][] = [
     "a consumer that announces its sleep too late",
     consumers("", [1]),
     {
-      file: "_internal/wait.ts",
-      find: "      Atomics.store(cells, asleep, 1);\n",
+      file: "_internal/consumer.ts",
+      find: "      store(cells, asleep, 1);\n",
       replace: "",
     },
     {
-      file: "_internal/wait.ts",
+      file: "_internal/consumer.ts",
       find: "const wake = waitAsync(cells, word, seen, longest);",
       replace: "Atomics.store(cells, asleep, 1);" +
         "const wake = waitAsync(cells, word, Atomics.load(cells, word), longest);",
@@ -388,7 +388,7 @@ const mistakes: [title: string, maker: Maker, ...edits: Edit[]][] = [
     "a nap without an end",
     consumers("", [1], 1),
     {
-      file: "_internal/wait.ts",
+      file: "_internal/consumer.ts",
       find: "load(cells, word), NAP_MS, true",
       replace: "load(cells, word), Infinity, true",
     },
@@ -397,7 +397,7 @@ const mistakes: [title: string, maker: Maker, ...edits: Edit[]][] = [
     "a place in the queue that is taken for granted",
     consumers("", [2]),
     {
-      file: "_internal/wait.ts",
+      file: "_internal/consumer.ts",
       find: "      mark(false);\n",
       replace: "",
     },

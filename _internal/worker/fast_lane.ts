@@ -7,6 +7,7 @@
 import { timeOf } from "../answer_clock.ts";
 import type { Outcome } from "../call.ts";
 import { claim, unclaimed } from "../claim.ts";
+import { announce, Consumer, interrupt } from "../consumer.ts";
 import { readValue, writeValue } from "../frame.ts";
 import { afterwards } from "../promises.ts";
 import {
@@ -22,13 +23,7 @@ import { follow, HEADER, lead, ringOf, roomAt } from "../ring.ts";
 import { nextTurn, timers, wallClock } from "../runtime/loop.ts";
 import { hearsOn } from "../runtime/which.ts";
 import { afterTurn, isTurnOverdue } from "../turn.ts";
-import {
-  announce,
-  Consumer,
-  interrupt,
-  leaveIfTerminated,
-  onChange,
-} from "../wait.ts";
+import { leaveIfTerminated, onChange } from "../wait.ts";
 import { Pace } from "./pace.ts";
 import { endThread, report } from "./report.ts";
 import { type Lane, NONE, type Runner, type Task } from "./runner.ts";

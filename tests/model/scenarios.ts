@@ -351,7 +351,9 @@ export function consumers(
   naps = 0,
 ): Maker {
   return entitled(name, async (sources) => {
-    const { Consumer, announce } = await sources.load("_internal/wait.ts");
+    const { Consumer, announce } = await sources.load(
+      "_internal/consumer.ts",
+    );
     // What there is to do, the word that changes, whether the consumer sleeps.
     const bell = cells(3);
     const all = producers.reduce((sum, count) => sum + count);
@@ -433,7 +435,7 @@ export function lanes(
   return entitled(name, async (sources) => {
     const { SharedChannel } = await sources.load("_internal/shared_channel.ts");
     const { WatchedCall } = await sources.load("_internal/call.ts");
-    const { Consumer } = await sources.load("_internal/wait.ts");
+    const { Consumer } = await sources.load("_internal/consumer.ts");
     const { BELL_CELLS, BellCell, LANE_CELLS } = await sources.load(
       "_internal/protocol.ts",
     );
