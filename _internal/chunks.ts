@@ -102,19 +102,20 @@ export class Reader {
         await new Promise<void>(afterTurn); // it may be closed meanwhile
         continue;
       }
-      const result = await this.#next();
-      if (result.done) this.#over = true;
-      else {
-        const { value } = result;
-        items.push(isThenable(value) ? await value : value);
-      }
+      const { done, value } = await this.#next();
+      if (done) this.#over = true;
+      else items.push(isThenable(value) ? await value : value);
     }
     return items;
   }
 
-  async #next(): Promise<IteratorResult<unknown>> {
+  async #next(): Promise<{ done: boolean; value?: unknown }> {
     try {
-      return checkResult(await this.#source.next());
+      const result = checkResult(await this.#source.next());
+      // Getters, perhaps; one that throws has failed the source.
+      return result.done
+        ? { done: true }
+        : { done: false, value: result.value };
     } catch (error) {
       this.#over = true;
       throw error;

@@ -125,8 +125,8 @@ export class Dispatcher implements Executor {
   #state: "open" | "closing" | "over" = "open";
   #completed = 0;
   #failed = 0;
-  #respawned = 0;
   #abandoned = 0;
+  #respawned = 0;
   /** Of these, workers that have not been made yet. */
   #due = 0;
 
@@ -423,7 +423,11 @@ export class Dispatcher implements Executor {
   /** Makes those for which there are calls. */
   #renewNeeded(): void {
     if (this.#due === 0) return;
-    this.#renewDue(this.#unfinished - this.#scheduler.workers.size);
+    let needed = this.#unfinished;
+    for (const { left, channel } of this.#scheduler.workers) {
+      if (left > 0 || channel.inFlight > 0) needed--;
+    }
+    this.#renewDue(needed);
   }
 
   /** Makes a worker in the place of another. */

@@ -99,9 +99,9 @@ export class Scheduler<W extends Schedulable> {
   /** How many answers of others came since its last one. */
   #rival = 0;
   /**
-   * Not while one is chosen a worker for or is sent, which may run getters of its
-   * arguments, and not while a channel is emptied. What comes meanwhile waits in
-   * the queue, or in a microtask.
+   * Whether calls may be sent now: not while a worker is chosen for one, or one is
+   * sent, which may run getters of its arguments, and not while a channel is
+   * emptied. What comes meanwhile waits in the queue, or in a microtask.
    */
   #maySend = true;
   /** To how many workers calls are being dealt out anew. */

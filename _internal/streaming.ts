@@ -24,6 +24,7 @@ import {
 import { ignoreRejections, isThenable } from "./promises.ts";
 import { realm } from "./realm.ts";
 import { hold, release } from "./runtime/loop.ts";
+import { afterTurn, isTurnOverdue } from "./turn.ts";
 import { timeoutError } from "./check.ts";
 
 /** What is to be streamed, and how. */
@@ -197,8 +198,8 @@ export class Stream implements AsyncIterableIterator<unknown> {
       }
       if (this.#state !== "running") return this.#closeSource(true);
       if (isPromise) {
-        this.#await(
-          Promise.resolve(result), // as for-await does
+        this.#await<IteratorResult<unknown>>(
+          result,
           (result) => this.#take(result),
           (error) => this.#failSource(error),
         );
@@ -207,17 +208,26 @@ export class Stream implements AsyncIterableIterator<unknown> {
   }
 
   #await<T>(
-    promise: Promise<T>,
+    promise: unknown,
     then: (value: T) => void,
     fail: (error: unknown) => void,
   ): void {
     this.#reading = true;
     const goOn = <T>(use: (it: T) => void) => (it: T) => {
-      this.#reading = false;
-      use(it);
-      this.#step();
+      const go = () => {
+        this.#reading = false;
+        use(it);
+        this.#step();
+      };
+      // What never waits would go on in microtasks for ever.
+      if (isTurnOverdue()) afterTurn(go);
+      else go();
     };
-    promise.then(goOn(then), goOn(fail));
+    // A promise of our own: what its `then` throws, or calls at once, comes later.
+    new Promise<T>((resolve) => resolve(promise as T)).then(
+      goOn(then),
+      goOn(fail),
+    );
   }
 
   #take(result: IteratorResult<unknown>): void {
@@ -238,8 +248,7 @@ export class Stream implements AsyncIterableIterator<unknown> {
       return fail(error);
     }
     this.#guardPromises();
-    // One that calls back at once would do so in the midst of this.
-    this.#await(Promise.resolve(item), (item) => this.#add(item), fail);
+    this.#await(item, (item) => this.#add(item), fail);
   }
 
   /** The source has thrown: it is not told to close, as with for-of. */

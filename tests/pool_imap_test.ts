@@ -84,6 +84,16 @@ for (const Pool of POOLS) {
         },
       }),
     ];
+    // A promise of the platform's whose properties were changed.
+    const hostile = (key: string, property: PropertyDescriptor) => () =>
+      Object.defineProperty(Promise.resolve(2), key, property);
+    const get = () => {
+      throw new RangeError("it broke");
+    };
+    broken.push(
+      hostile("then", { value: get }) as never,
+      hostile("constructor", { get }) as never,
+    );
     for (const item of broken) {
       let closed = 0;
       const source = function* (): Generator<number | PromiseLike<number>> {
@@ -123,19 +133,21 @@ for (const Pool of POOLS) {
   }, async () => {
     await using pool = new Pool(2);
     const COUNT = 20_000;
-    const source = function* (): Generator<PromiseLike<number>> {
-      for (let i = 0; i < COUNT; i++) {
-        yield {
-          // deno-lint-ignore no-explicit-any
-          then: (onValue: any) => onValue(i),
-        };
-      }
-    };
-    const it = pool.imap(double, source(), { chunkSize: COUNT });
-    const { values, error } = await drained(it);
-    assertEquals(error, undefined);
-    assertEquals(values.length, COUNT);
-    assertEquals(values.at(-1), 2 * (COUNT - 1));
+    for (const holder of [() => ({}), () => Promise.resolve()]) {
+      const source = function* (): Generator<PromiseLike<number>> {
+        for (let i = 0; i < COUNT; i++) {
+          yield Object.assign(holder(), {
+            // deno-lint-ignore no-explicit-any
+            then: (onValue: any) => onValue(i),
+          });
+        }
+      };
+      const it = pool.imap(double, source(), { chunkSize: COUNT });
+      const { values, error } = await drained(it);
+      assertEquals(error, undefined);
+      assertEquals(values.length, COUNT);
+      assertEquals(values.at(-1), 2 * (COUNT - 1));
+    }
   });
 
   test(`${name}.imapUnordered() gives results as they come`, {

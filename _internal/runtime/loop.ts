@@ -92,11 +92,11 @@ export function startTimer(
 }
 
 /**
- * Calls back when a time is up or a signal aborts, whichever comes first.
+ * Calls back when a time is up, and when a signal aborts.
  *
  * @param limits Milliseconds, `Infinity` for no time, and a signal that has not
  * aborted yet.
- * @param callback Called at each of the two, until it is stopped.
+ * @param callback Called at each of the two until it is stopped.
  * @returns Stops it, and leaves nothing behind.
  */
 export function whenOver(

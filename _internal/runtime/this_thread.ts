@@ -13,7 +13,6 @@ import {
   process,
   runtime,
   scope,
-  stopsBusyThreads,
 } from "./which.ts";
 
 /**
@@ -102,8 +101,8 @@ export function guardThread(before: () => void): void {
   };
   guard(process, "exit", leave);
   guard(deno, "exit", leave);
-  // A browser lets it go on for a while.
-  if (stopsBusyThreads && runtime !== "browser") return;
+  // Browsers and Node let it go on for a while.
+  if (runtime === "bun") return;
   for (const key of Object.keys(console)) {
     if (key !== "Console") guard(console, key); // that is a class
   }
@@ -186,6 +185,9 @@ export function catchStrayErrors(
 
 const GUARDED = Symbol.for("@multi/processing guarded");
 let watched: Any;
+/** What the script under watch calls; `undefined` if there was none yet. */
+let guarded: (() => void) | undefined;
+const doNothing = () => {};
 
 /**
  * Runs a function, and interrupts it when it takes too long: for a runtime that
@@ -203,24 +205,25 @@ export function runWithin<T>(
   watched ??= new (builtin("node:vm").Script)(
     `globalThis[Symbol.for("${GUARDED.description}")]()`,
   );
+  if (guarded === undefined) {
+    // Once, as a task may let nobody define a global any more.
+    Object.defineProperty(globalThis, GUARDED, { value: () => guarded!() });
+  }
   let result: { value: T } | { error: unknown } | undefined;
-  Object.defineProperty(globalThis, GUARDED, {
-    configurable: true,
-    value: () => {
-      try {
-        result = { value: fn() };
-      } catch (error) {
-        result = { error };
-      }
-    },
-  });
+  guarded = () => {
+    try {
+      result = { value: fn() };
+    } catch (error) {
+      result = { error };
+    }
+  };
   try {
     watched.runInThisContext({ timeout: Math.max(1, Math.ceil(milliseconds)) });
   } catch (error) {
     if ((error as Any)?.code !== "ERR_SCRIPT_EXECUTION_TIMEOUT") throw error;
     return undefined;
   } finally {
-    delete scope[GUARDED]; // and all that the function holds
+    guarded = doNothing; // and forgets what the function holds
   }
   if (result && "error" in result) throw result.error;
   return result;
