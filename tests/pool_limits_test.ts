@@ -640,6 +640,46 @@ test("Workers that nobody needs yet are not started by a waitSync()", {
   await pool.join();
 });
 
+test(
+  "A call that a waitSync() waits for begins though a worker has just died",
+  {
+    timeout: 60_000,
+  },
+  async () => {
+    if (!mayBlock) return;
+    const pool = new ProcessPool(2);
+    const cells = sharedCells(2);
+    const controller = new AbortController();
+    const { signal } = controller;
+    const stopped = outcomes([pool.apply(beginAndSpin, [cells], { signal })]);
+    await reached(cells, 0, 1);
+    // The other one ends while idle, and its last answer is long on its way.
+    const { settled } = SharedChannel.prototype;
+    const noticed = Promise.withResolvers<void>();
+    const arrived = Promise.withResolvers<void>();
+    SharedChannel.prototype.settled = function () {
+      noticed.resolve();
+      return arrived.promise;
+    };
+    try {
+      await pool.apply(() => void setTimeout(() => self.close()));
+      await noticed.promise;
+      controller.abort();
+      const event = new Event();
+      const call = pool.apply((event: Event) => event.set(), [event]);
+      assert(event.waitSync({ timeout }));
+      arrived.resolve();
+      await call;
+    } finally {
+      SharedChannel.prototype.settled = settled;
+      release(cells);
+    }
+    assertEquals(await stopped, ["AbortError"]);
+    pool.terminate();
+    await pool.join();
+  },
+);
+
 test("Of calls that are given up one by one the others are not sent again", {
   timeout,
 }, async () => {
