@@ -37,6 +37,7 @@ const BESIDE_BY_NAME: [name: RegExp, reason: string][] = [
   [/when its initializer ends the worker/, "process.exit"],
   // Where a thread blocks, none that it starts begins.
   [/starts another worker at once for a call that waits/, "blocking"],
+  [/begins though a worker has just died/, "blocking"],
 ];
 
 /** How long a page may say nothing. */
