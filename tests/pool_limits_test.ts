@@ -646,7 +646,6 @@ test(
     timeout: 60_000,
   },
   async () => {
-    if (!mayBlock) return;
     const pool = new ProcessPool(2);
     const cells = sharedCells(2);
     const controller = new AbortController();
