@@ -4,13 +4,7 @@
  * @module
  */
 
-import {
-  type Call,
-  DROPPED,
-  type Executor,
-  type ExecutorStats,
-  type Outcome,
-} from "./call.ts";
+import type { Call, Executor, ExecutorStats, Outcome } from "./call.ts";
 import type { AnyFunction } from "./callable.ts";
 import { Latch } from "./latch.ts";
 import { Queue } from "./queue.ts";
@@ -30,7 +24,8 @@ export interface Initializer {
 export class LocalExecutor implements Executor {
   readonly #places: number;
   readonly #queue = new Queue<Call>();
-  readonly #running = new Set<Call>();
+  /** The calls that have a place, and whether each has begun. */
+  readonly #running = new Map<Call, boolean>();
   /** Places that calls hold which were given up and still run. */
   #stuck = 0;
   readonly #gone = new Latch<void>();
@@ -77,14 +72,15 @@ export class LocalExecutor implements Executor {
     for (const call of this.#queue.remove(calls)) this.#ended(call);
     if (stop) this.#failed += calls.size;
     for (const call of calls) {
-      if (!this.#running.has(call)) continue;
-      if (!stop) this.#letGo(call);
-      else {
-        // What runs cannot be stopped, and keeps its place.
-        this.#running.delete(call);
-        this.#stuck++;
-        this.#ended(call);
+      const hasBegun = this.#running.get(call);
+      if (hasBegun === undefined) continue;
+      if (hasBegun && !stop) {
+        this.#letGo(call);
+        continue;
       }
+      this.#running.delete(call);
+      if (hasBegun) this.#stuck++; // it cannot be stopped, and keeps its place
+      this.#ended(call);
     }
   }
 
@@ -96,8 +92,9 @@ export class LocalExecutor implements Executor {
   terminate(error: unknown): void {
     this.#closing = true;
     this.#failure ??= { error };
-    for (const call of [...this.#running, ...this.#queue.clear()]) {
-      if (this.#running.delete(call)) this.#stuck++;
+    for (const call of [...this.#running.keys(), ...this.#queue.clear()]) {
+      if (this.#running.get(call)) this.#stuck++;
+      this.#running.delete(call);
       this.#failed++;
       call.settle({ ok: false, error });
       this.#letGo(call);
@@ -134,13 +131,20 @@ export class LocalExecutor implements Executor {
         this.#ended(call);
         continue;
       }
-      this.#running.add(call);
-      const { kind, fn, payload } = call.request;
+      this.#running.set(call, false);
       // Later, as in a worker: never before submit() has returned.
-      Promise.resolve().then(() =>
-        this.#running.has(call) ? runCall(kind, fn, payload) : DROPPED
-      ).then((outcome) => this.#answer(call, outcome));
+      Promise.resolve().then(() => this.#begin(call));
     }
+  }
+
+  #begin(call: Call): void {
+    if (!this.#running.has(call)) return this.#next(); // it was given up
+    this.#running.set(call, true);
+    const { kind, fn, payload } = call.request;
+    const outcome = runCall(kind, fn, payload);
+    if (outcome instanceof Promise) {
+      outcome.then((outcome) => this.#answer(call, outcome));
+    } else this.#answer(call, outcome);
   }
 
   /** Lets timers and messages have their turn: they may end what would come next. */

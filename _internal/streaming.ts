@@ -70,10 +70,12 @@ export class Stream implements AsyncIterableIterator<unknown> {
   /** Tells the pool that no more chunks will come. */
   #allRead = () => {};
   #total: number | undefined;
-  /** Items read, items whose chunk is done, and items given to the consumer. */
+  /** Items read, and items whose chunk is done. */
   #read = 0;
   #done = 0;
+  /** Items given to the consumer, and those that it surely has: it asked for more. */
   #given = 0;
+  #taken = 0;
   #chunk: unknown[] = [];
   readonly #open = new Set<Call>();
   /** Outcomes of chunks; in order, with holes, if the stream is ordered. */
@@ -135,6 +137,7 @@ export class Stream implements AsyncIterableIterator<unknown> {
         this.#owed = undefined;
         return owed ? reject(owed.error) : resolve(DONE);
       }
+      this.#taken = this.#given;
       const deadline = deadlineOf(limits);
       const taker: Taker = { resolve, reject, unwatch: doNothing, deadline };
       this.#takers.push(taker);
@@ -183,7 +186,7 @@ export class Stream implements AsyncIterableIterator<unknown> {
     while (
       this.#state === "running" && !this.#reading && !this.#sourceEnd &&
       (this.#chunk.length > 0 ||
-        this.#read + chunkSize <= this.#given + this.#ahead)
+        this.#read + chunkSize <= this.#taken + this.#ahead)
     ) {
       let result;
       let isPromise;
@@ -363,7 +366,10 @@ export class Stream implements AsyncIterableIterator<unknown> {
         const taker = this.#takers.shift()!;
         taker.unwatch();
         taker.resolve({ done: false, value });
-        this.#readOn();
+        if (this.#takers.length > 0) {
+          this.#taken = this.#given; // some were asked for beforehand
+          this.#readOn();
+        }
         continue;
       }
       if (this.#failure) return this.#fail(this.#failure.error, false);

@@ -47,14 +47,21 @@ export function isTurnOverdue(): boolean {
   return false;
 }
 
+let waiting: (() => void)[] = [];
+
 /**
- * Gives the event loop its turn, and goes on after it.
+ * Gives the event loop its turn, and goes on after it. All who go on after one turn
+ * share the time up to the next, however many there are.
  *
- * @param callback Called once.
+ * @param callback Called once; does not throw.
  */
 export function afterTurn(callback: () => void): void {
+  waiting[waiting.length] = callback; // no method that a task could replace
+  if (waiting.length > 1) return;
   nextTurn(() => {
+    const due = waiting;
+    waiting = [];
     end();
-    callback();
+    for (let i = 0; i < due.length; i++) due[i]!();
   });
 }

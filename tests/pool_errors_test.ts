@@ -16,6 +16,7 @@ import {
   Event,
   PoolClosedError,
   ProcessPool,
+  ThreadPool,
   WorkerExitError,
 } from "../mod.ts";
 import { type Module, runProgram } from "./_program.ts";
@@ -553,6 +554,26 @@ test("Errors come with the message and the properties that they had", {
   };
   const error = await thrown(pool, named);
   assertEquals([error.name, { ...error }], ["Own", { name: "Own", code: 7 }]);
+});
+
+test("ThreadPool.map() begins nothing once an item has thrown", {
+  timeout,
+}, async () => {
+  for (const processes of [1, 2, 4]) {
+    const pool = new ThreadPool(processes);
+    const begun: number[] = [];
+    const fail = (n: number) => {
+      begun.push(n);
+      throw new RangeError(`${n}`);
+    };
+    const call = pool.map(fail, [0, 1, 2, 3, 4, 5, 6, 7], { chunkSize: 1 });
+    await assertRejects(() => call, RangeError, "0");
+    pool.close();
+    await pool.join();
+    assertEquals(begun, [0]);
+    assertEquals(pool.stats().busy, 0);
+    assertEquals(pool.stats().failed, 1);
+  }
 });
 
 test("map() rejects with the error that came first in time", {

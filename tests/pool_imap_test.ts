@@ -112,6 +112,32 @@ for (const Pool of POOLS) {
     }
   });
 
+  test(`${name}.imap() reads no further ahead, as its source sees it`, {
+    timeout,
+  }, async () => {
+    for (const processes of [1, 2]) {
+      for (const chunkSize of [1, 3]) {
+        for (const method of ["imap", "imapUnordered"] as const) {
+          await using pool = new Pool(processes);
+          let received = 0;
+          let most = 0;
+          const source = function* () {
+            for (let read = 1; read <= 60; read++) {
+              most = Math.max(most, read - received);
+              yield read;
+            }
+          };
+          for await (const _ of pool[method](double, source(), { chunkSize })) {
+            await Promise.resolve();
+            received++;
+          }
+          assertEquals(received, 60);
+          assertEquals(most, 4 * processes * chunkSize);
+        }
+      }
+    }
+  });
+
   test(`${name} refuses a source whose iterator gives no objects`, {
     timeout,
   }, async () => {
