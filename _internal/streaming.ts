@@ -59,6 +59,7 @@ export class Stream implements AsyncIterableIterator<unknown> {
   readonly #ahead: number;
   #source: Iterator<unknown> | AsyncIterator<unknown> | undefined;
   #sourceIsAsync = false;
+  /** Whether the source is waited for. */
   #reading = false;
   #sourceEnd: { error?: { error: unknown } } | undefined;
   /** Whether promises in the source cannot be unhandled rejections any more. */
