@@ -6,6 +6,7 @@
  */
 
 import type { AnyFunction } from "./callable.ts";
+import { release } from "./runtime/loop.ts";
 
 /** How a call uses its function. */
 export type CallKind = "apply" | "map" | "starmap";
@@ -77,15 +78,24 @@ export class UnsentError {
 export abstract class Call {
   /** Whether it has ended, or nobody waits for it any more; set once. */
   settled = false;
-  /** Whether it holds the program no more: it has ended, or nobody waits for it. */
-  released = false;
   /** How many were submitted before it; set by an executor that deals calls out. */
   number = 0;
   readonly request: CallRequest;
+  #released = false;
 
   /** @param request What is asked. */
   constructor(request: CallRequest) {
     this.request = request;
+  }
+
+  /**
+   * Undoes the `hold()` of the executor that took it: it has ended, or nobody waits
+   * for it and it runs on.
+   */
+  letGo(): void {
+    if (this.#released) return;
+    this.#released = true;
+    release();
   }
 
   /** Tells whoever waits for it how it ended; called once. */

@@ -33,7 +33,7 @@ import { WorkerExitError } from "./errors.ts";
 import { newGroup } from "./group.ts";
 import { Latch } from "./latch.ts";
 import { BELL_CELLS, BellCell } from "./protocol.ts";
-import { hold, nextTurn, release, wallClock } from "./runtime/loop.ts";
+import { hold, nextTurn, wallClock } from "./runtime/loop.ts";
 import { canShareMemory, stopsBusyThreads } from "./runtime/which.ts";
 import { noHeadway, type Schedulable, Scheduler } from "./scheduler.ts";
 import { beforeBlocking, later } from "./wait.ts";
@@ -107,9 +107,8 @@ export class Dispatcher implements Executor {
   readonly #gone = new Latch<void>();
   /** Calls whose answers are here, but modules that these need are not. */
   readonly #reviving = new Set<Call>();
-  /** Calls without an answer, and how many of them somebody waits for. */
+  /** Calls without an answer. */
   #unfinished = 0;
-  #awaited = 0;
   /** Whether calls are to be sent in the next turn, as some were given up. */
   #refilling = false;
   /** This thread may wait for what a call does, so all that can begin has to. */
@@ -179,7 +178,7 @@ export class Dispatcher implements Executor {
       return call.settle({ ok: false, error: this.#failure.error });
     }
     if (this.#unfinished++ === 0) beforeBlocking.add(this.#beforeBlocking);
-    if (this.#awaited++ === 0) hold();
+    hold();
     this.#scheduler.push(call);
     this.#renewNeeded(); // whoever submits it may block this thread until it has run
     this.#scheduler.send();
@@ -226,7 +225,7 @@ export class Dispatcher implements Executor {
       const begun = channel.begun();
       if (stop && begun && given.has(begun)) stuck.push([worker, begun]);
     }
-    for (const call of given) if (!call.settled) this.#letGo(call);
+    for (const call of given) if (!call.settled) call.letGo();
     for (const [worker, call] of stuck) {
       if (worker.channel.begun() === call) this.#stop(worker, call);
     }
@@ -323,17 +322,10 @@ export class Dispatcher implements Executor {
   }
 
   #finish(call: Call): void {
-    this.#letGo(call);
+    call.letGo();
     if (--this.#unfinished > 0) return;
     beforeBlocking.delete(this.#beforeBlocking);
     this.#endIfClosing();
-  }
-
-  /** A call has ended, or nobody waits for it: it holds the program no more. */
-  #letGo(call: Call): void {
-    if (call.released) return;
-    call.released = true;
-    if (--this.#awaited === 0) release();
   }
 
   #endIfClosing(): void {

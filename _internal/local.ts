@@ -8,7 +8,7 @@ import type { Call, Executor, ExecutorStats, Outcome } from "./call.ts";
 import type { AnyFunction } from "./callable.ts";
 import { Latch } from "./latch.ts";
 import { Queue } from "./queue.ts";
-import { hold, release } from "./runtime/loop.ts";
+import { hold } from "./runtime/loop.ts";
 import { runCall } from "./run_call.ts";
 import { afterTurn, isTurnOverdue } from "./turn.ts";
 
@@ -75,7 +75,7 @@ export class LocalExecutor implements Executor {
       const hasBegun = this.#running.get(call);
       if (hasBegun === undefined) continue;
       if (hasBegun && !stop) {
-        this.#letGo(call);
+        call.letGo();
         continue;
       }
       this.#running.delete(call);
@@ -97,7 +97,7 @@ export class LocalExecutor implements Executor {
       this.#running.delete(call);
       this.#failed++;
       call.settle({ ok: false, error });
-      this.#letGo(call);
+      call.letGo();
     }
     this.#gone.open();
   }
@@ -169,15 +169,8 @@ export class LocalExecutor implements Executor {
   }
 
   #ended(call: Call): void {
-    this.#letGo(call);
+    call.letGo();
     this.#openIfGone();
-  }
-
-  /** A call has ended, or nobody waits for it: it holds the program no more. */
-  #letGo(call: Call): void {
-    if (call.released) return;
-    call.released = true;
-    release();
   }
 
   #openIfGone(): void {

@@ -159,9 +159,7 @@ function quickOffice(workers: number, pace: number) {
   const hired = Array.from({ length: workers }, (_, i) => hire(`${i}`));
   const send = (count: number) => {
     for (let i = 0; i < count; i++) {
-      scheduler.push(
-        newCall(i),
-      );
+      scheduler.push(newCall(i));
     }
     scheduler.send();
   };
@@ -270,9 +268,7 @@ test("Calls that may wait for others have workers of their own", {
   const { scheduler, hired, counts } = lateOffice(4, 45, 4);
   const { channel } = hired[0]!.worker;
   for (let i = 0; i < 3; i++) {
-    channel.send(
-      newCall({ i }),
-    );
+    channel.send(newCall({ i }));
   }
   scheduler.rest();
   assertEquals(counts().map((it) => it > 0), [true, true, true, true]);
@@ -294,9 +290,7 @@ test("All that there is room for is sent before this thread blocks", {
   const { scheduler, counts } = quickOffice(3, 1);
   const long = "x".repeat(3500); // four of them fill a ring
   for (let i = 0; i < 6; i++) {
-    scheduler.push(
-      newCall(long),
-    );
+    scheduler.push(newCall(long));
   }
   scheduler.send();
   assert(counts()[2]! > 0);
@@ -329,9 +323,7 @@ test(
     const { scheduler, hired } = quickOffice(cores + 1, 20);
     const backlogs = hired.map(({ worker: { channel } }, i) => {
       for (let n = 0; n < 10 + i; n++) {
-        channel.send(
-          newCall(n),
-        );
+        channel.send(newCall(n));
       }
       return scheduler.backlog();
     });

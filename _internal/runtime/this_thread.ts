@@ -185,9 +185,9 @@ export function catchStrayErrors(
 
 const GUARDED = Symbol.for("@multi/processing guarded");
 let watched: Any;
-/** What the script under watch calls; `undefined` if there was none yet. */
-let guarded: (() => void) | undefined;
 const doNothing = () => {};
+/** What the script under watch calls. */
+let guarded: () => void = doNothing;
 
 /**
  * Runs a function, and interrupts it when it takes too long: for a runtime that
@@ -202,12 +202,12 @@ export function runWithin<T>(
   milliseconds: number,
   fn: () => T,
 ): { value: T } | undefined {
-  watched ??= new (builtin("node:vm").Script)(
-    `globalThis[Symbol.for("${GUARDED.description}")]()`,
-  );
-  if (guarded === undefined) {
+  if (watched === undefined) {
     // Once, as a task may let nobody define a global any more.
-    Object.defineProperty(globalThis, GUARDED, { value: () => guarded!() });
+    Object.defineProperty(globalThis, GUARDED, { value: () => guarded() });
+    watched = new (builtin("node:vm").Script)(
+      `globalThis[Symbol.for("${GUARDED.description}")]()`,
+    );
   }
   let result: { value: T } | { error: unknown } | undefined;
   guarded = () => {
