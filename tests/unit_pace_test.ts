@@ -141,6 +141,20 @@ test("Pace believes in a row that took long if the next one does too", {
   assertEquals(hint(3), 0);
 });
 
+test("Pace takes a function for twice as slow at most after each row", {
+  timeout,
+}, () => {
+  const { pace, hint } = setUp();
+  untilQuick(pace, hint, 3);
+  for (let i = 0; hint(3) < 16; i++) {
+    assert(i < 100, "what it tells never becomes what calls take");
+    const before = hint(3);
+    row(pace, 3, 20, () => spin(0.02));
+    // None if the system stopped the thread in two rows one after the other.
+    if (before > 0) assert(hint(3) <= 2 * before, `${before}, ${hint(3)}`);
+  }
+});
+
 test("Pace forgets its doubts after a row that is quick", {
   timeout,
 }, () => {

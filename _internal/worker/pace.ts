@@ -7,7 +7,7 @@
 
 import { LaneCell, MAX_DEFINITIONS, QUICK_US } from "../protocol.ts";
 
-const { ceil, max } = Math;
+const { ceil, max, min } = Math;
 const clock: () => number = performance.now.bind(performance);
 
 /** So many calls tell how long one takes. */
@@ -109,22 +109,25 @@ export class Pace {
     sample.calls = sample.time = 0;
     sample.quick = each < QUICK_US;
     // The system stops a thread for milliseconds when it has others to run. One
-    // such row is not believed, as the pool would wake still more of them.
-    const isNews = !sample.quick && this.#isKnown && !sample.doubtful;
+    // such row is not believed if it says that the function is not quick after
+    // all, and counts as twice as slow at most: the pool would wake still more.
+    const known = this.#told;
+    const isNews = !sample.quick && known > 0 && !sample.doubtful;
     sample.doubtful = isNews;
-    if (!isNews) this.#tell(sample.quick ? each : 0);
+    if (isNews) return;
+    if (!sample.quick) this.#tell(0);
+    else this.#tell(known > 0 ? min(each, 2 * known) : each);
   }
 
-  /** Whether the pool takes the function for quick. */
-  get #isKnown(): boolean {
-    return this.#fn < MAX_DEFINITIONS &&
-      this.#cells[LaneCell.Paces + this.#fn] !== 0;
+  /** What the pool takes a call of the function to take; `0` for not quick. */
+  get #told(): number {
+    if (this.#fn >= MAX_DEFINITIONS) return 0;
+    return this.#cells[LaneCell.Paces + this.#fn]!;
   }
 
   #tell(each: number): void {
     if (this.#fn >= MAX_DEFINITIONS) return; // the pool takes those for slow
-    const word = LaneCell.Paces + this.#fn;
-    if (this.#cells[word] !== each) this.#cells[word] = each;
+    if (this.#told !== each) this.#cells[LaneCell.Paces + this.#fn] = each;
   }
 
   /** A call has to wait, or has not ended although it returned. */
