@@ -40,8 +40,8 @@ export interface AsyncResultWaitOptions {
  */
 export class AsyncResult<T> implements PromiseLike<T> {
   readonly #promise: Promise<T>;
-  readonly #settled = new Latch<void>();
-  #state: boolean | undefined;
+  /** Whether it has succeeded, once it has ended. */
+  readonly #success = new Latch<boolean>();
 
   /**
    * Made by pools.
@@ -50,11 +50,10 @@ export class AsyncResult<T> implements PromiseLike<T> {
    */
   constructor(promise: Promise<T>) {
     this.#promise = promise;
-    const settle = (ok: boolean) => {
-      this.#state = ok;
-      this.#settled.open();
-    };
-    promise.then(() => settle(true), () => settle(false));
+    promise.then(
+      () => this.#success.open(true),
+      () => this.#success.open(false),
+    );
     realm.unsendable.set(this, "an AsyncResult");
   }
 
@@ -128,7 +127,7 @@ export class AsyncResult<T> implements PromiseLike<T> {
    */
   async wait(options: AsyncResultWaitOptions = {}): Promise<boolean> {
     const timeout = timeoutOf(options, "wait for result");
-    return await this.#settled.wait({ timeout }) !== undefined;
+    return await this.#success.wait({ timeout }) !== undefined;
   }
 
   /**
@@ -146,7 +145,7 @@ export class AsyncResult<T> implements PromiseLike<T> {
    * @returns Whether it has.
    */
   ready(): boolean {
-    return this.#state !== undefined;
+    return this.#success.content !== undefined;
   }
 
   /**
@@ -167,12 +166,13 @@ export class AsyncResult<T> implements PromiseLike<T> {
    * @throws {Error} If the call has not ended.
    */
   successful(): boolean {
-    if (this.#state === undefined) {
+    const { content } = this.#success;
+    if (content === undefined) {
       throw new Error(
         "Cannot tell whether the call was successful as it has not ended: " +
           "await wait() first",
       );
     }
-    return this.#state;
+    return content.value;
   }
 }

@@ -24,7 +24,7 @@ import {
   checkTimeout,
   checkTransfer,
   checkWorkerUrl,
-  shown,
+  refuse,
   timeoutError,
 } from "./_internal/check.ts";
 import { encode, located } from "./_internal/codec.ts";
@@ -34,7 +34,6 @@ import {
   callBack,
   deadlineOf,
   type ItemsOptions,
-  type Limits,
   type Progress,
   reachedAtOnce,
   watchLimits,
@@ -42,6 +41,7 @@ import {
 import { LocalExecutor } from "./_internal/local.ts";
 import { mapAll } from "./_internal/mapping.ts";
 import { Counter, nextNumber, realm } from "./_internal/realm.ts";
+import type { Limits } from "./_internal/runtime/loop.ts";
 import { cores } from "./_internal/runtime/which.ts";
 import { Stream } from "./_internal/streaming.ts";
 import { AsyncResult } from "./async_result.ts";
@@ -712,7 +712,7 @@ export abstract class Pool {
     return {
       executor: this.#executor,
       processes: this.#processes,
-      read: (end) => {
+      register: (end) => {
         if (this.#state !== "open") throw closedError();
         this.#readers.add(end);
         return () => {
@@ -788,18 +788,15 @@ export class ProcessPool extends Pool {
     const workerUrl = checkWorkerUrl(options.workerUrl, action);
     checkName(name, action);
     const initializer = checkInitializer(options, action);
-    const open = (initializer: DispatcherOptions["initializer"]) =>
-      new Dispatcher({
+    super(
+      processes,
+      openDispatcher(initializer, {
         processes,
         name: name ?? `ProcessPool-${nextNumber(Counter.PoolName)}`,
-        initializer,
         maxTasksPerChild: maxTasksPerChild ?? Infinity,
         permissions,
         workerUrl,
-      });
-    super(
-      processes,
-      initializer ? openInitialized(initializer, open) : open(undefined),
+      }),
     );
   }
 }
@@ -870,15 +867,20 @@ function checkInitializer(
 }
 
 /** Of most calls. */
-const NO_LIMITS: Limits = { timeout: Infinity, signal: undefined };
+const NO_LIMITS: Limits = { timeout: Infinity };
 
-function openInitialized(
-  { fn, args }: { fn: AnyFunction; args: unknown[] },
-  open: (initializer: DispatcherOptions["initializer"]) => Dispatcher,
+function openDispatcher(
+  initializer: { fn: AnyFunction; args: unknown[] } | undefined,
+  options: Omit<DispatcherOptions, "initializer">,
 ): Dispatcher {
+  if (initializer === undefined) {
+    return new Dispatcher({ ...options, initializer });
+  }
+  const { fn, args } = initializer;
   const owner = nameOf(fn);
   try {
-    return open({ fn: describe(fn), args: encode(args, "initargs", owner) });
+    const wire = { fn: describe(fn), args: encode(args, "initargs", owner) };
+    return new Dispatcher({ ...options, initializer: wire });
   } catch (error) {
     throw located(error, args, "initargs", owner);
   }
@@ -905,10 +907,8 @@ function checkMapOptions(
     items === null || items === undefined ||
     !(Symbol.iterator in Object(items) || Symbol.asyncIterator in Object(items))
   ) {
-    throw new TypeError(
-      `Cannot ${action} as its input must be an iterable or async iterable, ` +
-        `such as an array: received ${shown(items)}`,
-    );
+    const requirement = "an iterable or async iterable, such as an array";
+    refuse(action, "its input", requirement, items);
   }
   checkOptions(options, action, "{ chunkSize: 100 }");
   const { chunkSize, transferResult, onProgress } = options;

@@ -119,7 +119,6 @@ export class Process<F extends AnyFunction = AnyFunction> {
   readonly #ended = new Latch<number>();
   #started = false;
   #child: Child | undefined;
-  #exitCode: number | null = null;
 
   /**
    * Creates a process; `start()` starts it.
@@ -162,7 +161,7 @@ export class Process<F extends AnyFunction = AnyFunction> {
 
   /** How the process ended; `null` until then. */
   get exitCode(): number | null {
-    return this.#exitCode;
+    return this.#ended.content?.value ?? null;
   }
 
   /** Whether the process lets the program end, and is ended with it. */
@@ -301,16 +300,15 @@ export class Process<F extends AnyFunction = AnyFunction> {
    * @returns Whether it is alive.
    */
   isAlive(): boolean {
-    return this.#child !== undefined && this.#exitCode === null;
+    return this.#child !== undefined && this.exitCode === null;
   }
 
   #stop(action: string, exitCode: number): void {
     this.#checkStarted(action).terminate();
-    if (this.#exitCode === null) this.#end(exitCode);
+    if (this.exitCode === null) this.#end(exitCode);
   }
 
   #end(exitCode: number): void {
-    this.#exitCode = exitCode;
     active.delete(this as unknown as Process);
     this.#ended.open(exitCode);
   }

@@ -6,9 +6,9 @@
 
 import {
   type AnyFunction,
-  loadTask,
+  keyOf,
   ownName,
-  stubKey,
+  reviveCallable,
 } from "./_internal/callable.ts";
 import { shown } from "./_internal/check.ts";
 import { realm } from "./_internal/realm.ts";
@@ -82,11 +82,11 @@ export function task<F extends AnyFunction>(
       throw new TypeError("Cannot name task as exportName is empty");
     }
     const reference = { module: url, name: target };
-    const key = stubKey(reference);
+    const key = keyOf(reference);
     const known = realm.stubs.get(key);
     if (known !== undefined) return known as F;
     const stub = async (...args: unknown[]) =>
-      await (await loadTask(reference))(...args);
+      await (await reviveCallable({ kind: "task", ...reference }))(...args);
     realm.marks.set(stub, reference);
     realm.stubs.set(key, stub);
     return stub as unknown as F;
@@ -104,16 +104,15 @@ export function task<F extends AnyFunction>(
         `("function name() {}", or "const name = ..." first)`,
     );
   }
-  let tasks = realm.tasks.get(url);
-  if (tasks === undefined) realm.tasks.set(url, tasks = new Map());
-  const marked = tasks.get(name);
+  const key = keyOf({ module: url, name });
+  const marked = realm.tasks.get(key);
   if (marked !== undefined && marked !== target) {
     throw new TypeError(
       `Cannot mark task "${name}" as another function of module "${url}" is ` +
         `marked with that name: rename one of them`,
     );
   }
-  tasks.set(name, target);
+  realm.tasks.set(key, target);
   realm.marks.set(target, { module: url, name });
   realm.marked++;
   return target;

@@ -43,11 +43,11 @@ export type Outcome =
   | {
     ok: false;
     error: unknown;
-    before?: ArrayLike<unknown>;
+    before?: ArrayLike<unknown> | undefined;
     unsent?: number | undefined;
-    late?: boolean;
+    late?: boolean | undefined;
     dropped?: boolean;
-    second?: boolean;
+    second?: boolean | undefined;
   };
 
 /** Of a call that did not begin. */
@@ -224,5 +224,5 @@ export interface Host {
    * @returns Says that the last has come.
    * @throws {PoolClosedError} If the pool is not open.
    */
-  read(end: (error: unknown) => void): () => void;
+  register(end: (error: unknown) => void): () => void;
 }

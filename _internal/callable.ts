@@ -104,9 +104,7 @@ export function describe(fn: AnyFunction): CallableWire {
   return wire;
 }
 
-/** The functions of this thread that came as text. */
-const compiled = new Map<string, AnyFunction>();
-/** Those among them, to know whose ReferenceError needs an explanation. */
+/** Functions that came as text, whose `ReferenceError` needs an explanation. */
 const selfContained = new WeakSet<AnyFunction>();
 
 /**
@@ -120,7 +118,7 @@ export function reviveCallable(
 ): AnyFunction | Promise<AnyFunction> {
   return wire.kind === "source"
     ? compile(wire)
-    : realm.tasks.get(wire.module)?.get(wire.name) ?? findTask(wire);
+    : realm.tasks.get(keyOf(wire)) ?? findTask(wire);
 }
 
 /**
@@ -179,13 +177,8 @@ export function explained(error: unknown, fn: AnyFunction): unknown {
 }
 
 function compile({ text, name }: SourceWire): AnyFunction {
-  const key = `${name}\n${text}`;
-  let fn = compiled.get(key);
-  if (fn === undefined) {
-    fn = evaluate(text, name);
-    compiled.set(key, fn);
-    selfContained.add(fn);
-  }
+  const fn = evaluate(text, name);
+  selfContained.add(fn);
   return fn;
 }
 
@@ -247,7 +240,8 @@ function* forms(text: string): Generator<string> {
   }
 }
 
-async function findTask({ module, name }: TaskReference): Promise<AnyFunction> {
+async function findTask(task: TaskReference): Promise<AnyFunction> {
+  const { module, name } = task;
   let exported: Exports;
   try {
     exported = await importModule(module);
@@ -259,16 +253,14 @@ async function findTask({ module, name }: TaskReference): Promise<AnyFunction> {
       { cause },
     );
   }
-  const marked = realm.tasks.get(module)?.get(name);
+  const marked = realm.tasks.get(keyOf(task));
   if (marked !== undefined) return marked;
   const found = Object.hasOwn(exported, name) ? exported[name] : undefined;
   if (typeof found === "function") {
-    let tasks = realm.tasks.get(module);
-    if (tasks === undefined) realm.tasks.set(module, tasks = new Map());
-    const task = found as AnyFunction;
-    tasks.set(name, task); // the next time without a promise
-    if (!realm.marks.has(task)) realm.marks.set(task, { module, name });
-    return task;
+    const fn = found as AnyFunction;
+    realm.tasks.set(keyOf(task), fn); // the next time without a promise
+    if (!realm.marks.has(fn)) realm.marks.set(fn, { module, name });
+    return fn;
   }
   throw new Error(
     `Cannot run task "${name}" as module "${module}" has no such function: ` +
@@ -287,28 +279,18 @@ async function findTask({ module, name }: TaskReference): Promise<AnyFunction> {
 export function reviveValue(
   wire: TaskWire,
 ): AnyFunction | Promise<AnyFunction> {
-  const isLoaded = realm.tasks.get(wire.module)?.has(wire.name);
-  const stub = isLoaded ? undefined : realm.stubs.get(stubKey(wire));
-  return stub ?? reviveCallable(wire);
+  const key = keyOf(wire);
+  return realm.tasks.get(key) ?? realm.stubs.get(key) ?? reviveCallable(wire);
 }
 
 /**
- * The key of {@linkcode realm.stubs}.
+ * What tells functions apart that are sent: tasks, or texts.
  *
- * @param reference What the stub stands for.
+ * @param wire The function.
  * @returns The key.
  */
-export function stubKey({ module, name }: TaskReference): string {
-  return `${module}\n${name}`;
-}
-
-/**
- * Finds the function of a task.
- *
- * @param reference The module and the name.
- * @returns The function.
- * @throws {Error} If the module cannot be loaded or has no such function.
- */
-export async function loadTask(reference: TaskReference): Promise<AnyFunction> {
-  return await reviveCallable({ kind: "task", ...reference });
+export function keyOf(wire: TaskReference | SourceWire): string {
+  return "text" in wire
+    ? `${wire.name}\n${wire.text}`
+    : `${wire.module}\n${wire.name}`;
 }

@@ -10,6 +10,7 @@ import {
   type AnyFunction,
   type CallableWire,
   describe,
+  keyOf,
   nameOf,
 } from "./callable.ts";
 import {
@@ -28,6 +29,7 @@ import {
   type ToServer,
 } from "./protocol.ts";
 import { realm } from "./realm.ts";
+import { nextTurn, timers } from "./runtime/loop.ts";
 import type { Port } from "./runtime/threads.ts";
 import { hearsOn } from "./runtime/which.ts";
 
@@ -109,6 +111,11 @@ export interface ChannelEvents {
   onSpoilt(error: unknown): void;
 }
 
+/** How long a message may be on its way from a worker that has ended. */
+const PATIENCE_MS = 100;
+/** How many turns of the event loop, likewise. */
+const PATIENCE_TURNS = 50;
+
 /** An answer that came as a message, perhaps one that cannot be read. */
 export type PostedWire = OutcomeWire | "unreadable";
 
@@ -123,6 +130,8 @@ export abstract class Posting {
   #marked = realm.marked;
   /** Those of which it was told by a message, by what was sent. */
   readonly #posted = new Map<string, number>();
+  /** Someone waits for the last messages of a worker that has ended. */
+  #last: { promise: Promise<void>; end: () => void } | undefined;
 
   /**
    * @param events Who is told.
@@ -162,6 +171,35 @@ export abstract class Posting {
 
   protected abstract onPosted(outcome: PostedWire): void;
 
+  /** Resolves at {@linkcode Posting.allCame}, or when the last message must have come. */
+  protected async untilAllCame(): Promise<void> {
+    this.#last ??= this.#waitForLast();
+    await this.#last.promise;
+  }
+
+  /** The last message of the worker has come, if there was any. */
+  protected allCame(): void {
+    this.#last?.end();
+  }
+
+  #waitForLast(): { promise: Promise<void>; end: () => void } {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const end = () => {
+      timers.clearTimeout(timer);
+      turns = Infinity;
+      this.#last = undefined;
+      resolve();
+    };
+    let turns = 0;
+    const wait = () => {
+      // Where the loop is slow, a timer comes before messages that are there.
+      if (turns++ < PATIENCE_TURNS) nextTurn(wait);
+      else if (turns < Infinity) end();
+    };
+    const timer = timers.setTimeout(wait, PATIENCE_MS);
+    return { promise, end };
+  }
+
   protected post(message: ToServer, transfer?: Transferable[]): void {
     this.port!.postMessage(message, transfer);
   }
@@ -175,10 +213,7 @@ export abstract class Posting {
     const known = this.#numbers.get(fn);
     if (known !== undefined) return known;
     const wire = describe(fn);
-    // A closure made anew for each call has the same text.
-    const key = wire.kind === "source"
-      ? `${wire.name}\n${wire.text}`
-      : `${wire.module}\n${wire.name}`;
+    const key = keyOf(wire); // a closure made anew for each call has the same
     const number = this.#definitions?.number(key, wire) ??
       this.#postDefinition(key, wire);
     this.#numbers.set(fn, number);
@@ -242,9 +277,7 @@ export abstract class Posting {
       }
       const { late, second } = wire;
       const error = fromThrownWire(wire.error);
-      return values
-        ? { ok: false, error, late, second, before: values }
-        : { ok: false, error, late, second };
+      return { ok: false, error, late, second, before: values };
     };
     const fail = (error: unknown): Outcome => ({ ok: false, error });
     try {

@@ -51,6 +51,29 @@ function beginning(text: string): string {
 }
 
 /**
+ * Refuses what a caller passed.
+ *
+ * @param action What the caller wants, as in "create barrier".
+ * @param name What is wrong.
+ * @param requirement What it must be.
+ * @param value What was received.
+ * @param type The error's class.
+ * @throws {TypeError} Or the other class.
+ */
+export function refuse(
+  action: string,
+  name: string,
+  requirement: string,
+  value: unknown,
+  type: new (message: string) => Error = TypeError,
+): never {
+  throw new type(
+    `Cannot ${action} as ${name} must be ${requirement}: received ` +
+      shown(value),
+  );
+}
+
+/**
  * Checks options: who comes from Python may pass the first of them by itself.
  *
  * @param options What the caller passed.
@@ -66,10 +89,7 @@ export function checkOptions(
   if (
     typeof options === "object" && options !== null && !Array.isArray(options)
   ) return;
-  throw new TypeError(
-    `Cannot ${action} as options must be an object, such as ${example}: ` +
-      `received ${shown(options)}`,
-  );
+  refuse(action, "options", `an object, such as ${example}`, options);
 }
 
 /**
@@ -87,11 +107,7 @@ export function checkTimeout(
 ): number {
   if (timeout === undefined) return Infinity;
   if (typeof timeout !== "number") {
-    throw new TypeError(
-      `Cannot ${action} as timeout must be a number of milliseconds: received ${
-        shown(timeout)
-      }`,
-    );
+    refuse(action, "timeout", "a number of milliseconds", timeout);
   }
   if (!(timeout >= 0)) {
     throw new RangeError(
@@ -131,11 +147,7 @@ export function checkSignal(
   action: string,
 ): AbortSignal | undefined {
   if (signal === undefined || signal instanceof AbortSignal) return signal;
-  throw new TypeError(
-    `Cannot ${action} as signal must be an AbortSignal: received ${
-      shown(signal)
-    }`,
-  );
+  refuse(action, "signal", "an AbortSignal", signal);
 }
 
 /**
@@ -147,10 +159,7 @@ export function checkSignal(
  * @throws {TypeError} If it is none.
  */
 export function checkArray(value: unknown, name: string, action: string): void {
-  if (Array.isArray(value)) return;
-  throw new TypeError(
-    `Cannot ${action} as ${name} must be an array: received ${shown(value)}`,
-  );
+  if (!Array.isArray(value)) refuse(action, name, "an array", value);
 }
 
 /**
@@ -165,10 +174,8 @@ export function checkTransfer(transfer: unknown, action: string): void {
   checkArray(transfer, "transfer", action);
   for (const [index, item] of (transfer as unknown[]).entries()) {
     if (mayTransfer(item)) continue;
-    throw new TypeError(
-      `Cannot ${action} as transfer[${index}] must be a transferable object, ` +
-        `such as an ArrayBuffer: received ${shown(item)}`,
-    );
+    const requirement = "a transferable object, such as an ArrayBuffer";
+    refuse(action, `transfer[${index}]`, requirement, item);
   }
 }
 
@@ -189,9 +196,7 @@ function mayTransfer(item: unknown): boolean {
  */
 export function checkName(name: unknown, action: string): void {
   if (name === undefined || typeof name === "string") return;
-  throw new TypeError(
-    `Cannot ${action} as name must be a string: received ${shown(name)}`,
-  );
+  refuse(action, "name", "a string", name);
 }
 
 /**
@@ -204,11 +209,7 @@ export function checkName(name: unknown, action: string): void {
  */
 export function checkFlag(flag: unknown, name: string, action: string): void {
   if (flag === undefined || typeof flag === "boolean") return;
-  throw new TypeError(
-    `Cannot ${action} as ${name} must be true or false: received ${
-      shown(flag)
-    }`,
-  );
+  refuse(action, name, "true or false", flag);
 }
 
 /**
@@ -226,11 +227,7 @@ export function checkCount(
   action: string,
 ): number {
   if (!Number.isSafeInteger(count) || count < 1) {
-    throw new RangeError(
-      `Cannot ${action} as ${name} must be a positive integer: received ${
-        shown(count)
-      }`,
-    );
+    refuse(action, name, "a positive integer", count, RangeError);
   }
   return count;
 }
@@ -252,9 +249,7 @@ export function checkWorkerUrl(
     ? resolveUrl(url)
     : undefined;
   if (absolute !== undefined) return absolute;
-  throw new TypeError(
-    `Cannot ${action} as workerUrl must be a URL: received ${shown(url)}`,
-  );
+  refuse(action, "workerUrl", "a URL", url);
 }
 
 /**
@@ -273,12 +268,9 @@ export function checkPermissions(permissions: unknown, action: string): void {
   }
   const known = permissions === "none" || permissions === "inherit" ||
     (typeof permissions === "object" && permissions !== null);
-  if (!known) {
-    throw new TypeError(
-      `Cannot ${action} as permissions must be "none", "inherit" or an object: ` +
-        `received ${shown(permissions)}`,
-    );
-  }
+  if (known) return;
+  const requirement = '"none", "inherit" or an object';
+  refuse(action, "permissions", requirement, permissions);
 }
 
 /**
@@ -290,11 +282,7 @@ export function checkPermissions(permissions: unknown, action: string): void {
  * @throws {TypeError} If it is not a function.
  */
 export function checkFunction(fn: unknown, name: string, action: string): void {
-  if (typeof fn !== "function") {
-    throw new TypeError(
-      `Cannot ${action} as ${name} must be a function: received ${shown(fn)}`,
-    );
-  }
+  if (typeof fn !== "function") refuse(action, name, "a function", fn);
 }
 
 /**

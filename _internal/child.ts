@@ -4,7 +4,6 @@
  * @module
  */
 
-import { Latch } from "./latch.ts";
 import type { Boot, Job } from "./protocol.ts";
 import { Counter, nextNumber, realm } from "./realm.ts";
 import { sharedCells } from "./runtime/memory.ts";
@@ -43,8 +42,6 @@ const GRACE_MS = 100;
 export class Child {
   /** The process's id, unique in the program. */
   readonly id: number;
-  /** Opens when the thread has ended, or was abandoned. */
-  readonly gone: Latch<void> = new Latch();
   /** Whether the thread has ended or is to end. */
   over = false;
   /** Whether it may be busy and not know yet that it is to end. */
@@ -82,7 +79,6 @@ export class Child {
       url: workerUrl,
       onExit: (code, error) => {
         if (this.over) return this.#leave(false);
-        this.gone.open();
         this.#end();
         const { port } = this.#thread;
         const told = options.onExit(code, error);
@@ -90,6 +86,7 @@ export class Child {
         else told.finally(() => port.close());
       },
     });
+    realm.children++;
   }
 
   /** The wire to it. */
@@ -131,12 +128,12 @@ export class Child {
     if (this.#left) return; // it ends after all
     this.#left = true;
     this.lingers = false;
-    this.gone.open();
     this.#options.onGone?.(abandoned);
   }
 
   #end(): void {
     this.over = true;
+    realm.children--;
     if (this.#life === undefined) return;
     Atomics.store(this.#life, 0, 1);
     Atomics.notify(this.#life, 0);

@@ -282,7 +282,7 @@ function isError(value: object): boolean {
 
 const PLAIN_TAG = Object.prototype.toString.call({});
 
-/** Whether an object has no internal slots, whatever its prototype says. */
+/** Whether an object is in truth no error or boxed value, whatever its prototype says. */
 function isPlainTagged(value: object): boolean {
   return Object.prototype.toString.call(value) === PLAIN_TAG;
 }

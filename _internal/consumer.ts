@@ -68,9 +68,8 @@ export class Consumer {
   #asleep = false;
   /** Whether it will wake although nobody may have work for it. */
   #stirred = false;
-  /** Since when it sleeps, and whether a spin came before. */
-  #began = 0;
-  #spun = false;
+  /** Since when it sleeps, if no spin came before. */
+  #began: number | undefined;
   /**
    * Whether the platform holds a place for us in its queue, or one for a time. It
    * cannot be given back without a ring: the next sleep has it, as whoever rings
@@ -117,7 +116,9 @@ export class Consumer {
     this.#asleep = this.#stirred = false;
     const { cells, asleep, work } = this.#options;
     store(cells, asleep, 0);
-    if (!this.#spun) this.#spin.judge.slept(now() - this.#began);
+    if (this.#began !== undefined) {
+      this.#spin.judge.slept(now() - this.#began);
+    }
     work();
     this.#watch();
   }
@@ -173,8 +174,7 @@ export class Consumer {
       if (!wake.async) return false;
       this.#arm(longest, wake.value);
     }
-    this.#began = now();
-    this.#spun = spun;
+    this.#began = spun ? undefined : now();
     return this.#asleep = true;
   }
 

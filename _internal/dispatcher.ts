@@ -76,11 +76,11 @@ const WATCHDOG_GRACE_MS = 1000;
 /** After so many workers that ended before they answered anything, no more are made. */
 const MAX_USELESS = 16;
 
-/**
- * For so many turns the last message of a worker that ended may come, and so often
- * answers to earlier calls are waited for before a worker is stopped.
- */
-const PATIENCE = 50;
+/** For so many turns the last message of a worker that ended may come. */
+const PATIENCE_TURNS = 50;
+
+/** So often answers to earlier calls are waited for before a worker is stopped. */
+const MAX_WAITS = 50;
 
 /** Microtasks between an answer and the spin, for whoever awaited the answer. */
 const HOPS = 12;
@@ -247,16 +247,12 @@ export class Dispatcher implements Executor {
 
   terminate(error: unknown): void {
     this.#state = "over";
-    this.#failure ??= { error };
-    this.#rejectAll(error);
-    this.#endAll();
+    this.#break(error);
+    this.#openIfGone();
   }
 
   async join(): Promise<void> {
     await this.#gone.wait({ timeout: Infinity });
-    for (const child of this.#ending.keys()) {
-      await child.gone.wait({ timeout: Infinity });
-    }
   }
 
   stats(): ExecutorStats {
@@ -331,14 +327,17 @@ export class Dispatcher implements Executor {
   #endIfClosing(): void {
     if (this.#unfinished > 0 || this.#state !== "closing") return;
     this.#state = "over";
-    this.#endAll();
+    this.#endWorkers();
+    this.#openIfGone();
   }
 
-  /** Nothing is sent or made any more. */
-  #endAll(): void {
+  #endWorkers(): void {
     for (const worker of [...this.#scheduler.workers]) this.#end(worker);
     this.#consumer?.leave();
-    this.#gone.open();
+  }
+
+  #openIfGone(): void {
+    if (this.#state === "over" && this.#ending.size === 0) this.#gone.open();
   }
 
   /** @param useless As of {@linkcode Worker.useless}. */
@@ -369,6 +368,7 @@ export class Dispatcher implements Executor {
       onGone: (abandoned) => {
         this.#ending.delete(child);
         if (abandoned) this.#abandoned++;
+        this.#openIfGone();
       },
     });
     const worker: Worker = {
@@ -437,16 +437,9 @@ export class Dispatcher implements Executor {
     worker.left = -Infinity; // it takes no more
     await worker.channel.settled();
     if (!this.#scheduler.workers.has(worker)) return;
-    const exit = (call: Call) =>
-      new WorkerExitError(
-        `Cannot finish ${nameOf(call.request.fn)} as its worker ` +
-          `"${worker.name}" ended with exit code ${code}`,
-        code,
-        cause === undefined ? {} : { cause },
-      );
     // The message that its initializer has failed may come after its end.
     const { channel } = worker;
-    for (let turns = PATIENCE; turns > 0 && !channel.ready; turns--) {
+    for (let turns = PATIENCE_TURNS; turns > 0 && !channel.ready; turns--) {
       await new Promise<void>(nextTurn);
     }
     const { ready } = channel;
@@ -455,12 +448,12 @@ export class Dispatcher implements Executor {
     if (isIdle && (!ready || useless > MAX_USELESS)) {
       // Another one would fare no better.
       return this.#break(
-        new WorkerExitError(
+        exitError(
           `Cannot start worker "${worker.name}" as it ended with exit code ` +
             `${code} before it was ${ready ? "of use" : "ready"}` +
             (cause instanceof Error ? `: ${cause.message}` : ""),
           code,
-          cause === undefined ? {} : { cause },
+          cause,
         ),
       );
     }
@@ -470,7 +463,13 @@ export class Dispatcher implements Executor {
     const lost = worker.channel.abandon();
     this.#respawn(useless);
     for (const call of lost) {
-      this.#settle(call, { ok: false, error: exit(call) });
+      const error = exitError(
+        `Cannot finish ${nameOf(call.request.fn)} as its worker ` +
+          `"${worker.name}" ended with exit code ${code}`,
+        code,
+        cause,
+      );
+      this.#settle(call, { ok: false, error });
     }
     this.#scheduler.dispatch();
   }
@@ -497,7 +496,7 @@ export class Dispatcher implements Executor {
   }
 
   /** Ends a worker that runs a call, unless it has gone on to another. */
-  #replace(worker: Worker, call: Call, patience = PATIENCE): void {
+  #replace(worker: Worker, call: Call, waits = MAX_WAITS): void {
     if (!this.#scheduler.workers.has(worker)) return;
     const { channel } = worker;
     this.#scheduler.pauseFor(() => {
@@ -507,10 +506,10 @@ export class Dispatcher implements Executor {
       channel.drain();
     });
     if (this.#scheduler.workers.has(worker) && channel.begun() === call) {
-      if (channel.inFlight > 1 && patience > 0) {
+      if (channel.inFlight > 1 && waits > 0) {
         // Messages with others' answers are on their way.
         void channel.settled().then(() =>
-          this.#replace(worker, call, patience - 1)
+          this.#replace(worker, call, waits - 1)
         );
       } else {
         this.#end(worker);
@@ -554,18 +553,13 @@ export class Dispatcher implements Executor {
   /** No worker can be made: every call fails, now and later. */
   #break(error: unknown): void {
     this.#failure ??= { error };
-    this.#rejectAll(error);
-    for (const worker of [...this.#scheduler.workers]) this.#end(worker);
-    this.#consumer?.leave();
-  }
-
-  #rejectAll(error: unknown): void {
     const calls = [...this.#scheduler.clear(), ...this.#reviving];
     this.#reviving.clear();
     for (const { channel } of this.#scheduler.workers) {
       calls.push(...channel.abandon());
     }
     for (const call of calls) this.#settle(call, { ok: false, error });
+    this.#endWorkers();
   }
 }
 
@@ -574,7 +568,7 @@ function stoppedError(
   worker: Worker,
   cause?: unknown,
 ): WorkerExitError {
-  return new WorkerExitError(
+  return exitError(
     `Cannot finish ${nameOf(call.request.fn)} as its worker ` +
       `"${worker.name}" was stopped` +
       (cause === undefined
@@ -582,6 +576,18 @@ function stoppedError(
         : `: a task in it has changed what the worker relies on, or its ` +
           `memory (${(cause as Error).message})`),
     -15,
+    cause,
+  );
+}
+
+function exitError(
+  message: string,
+  code: number,
+  cause: unknown,
+): WorkerExitError {
+  return new WorkerExitError(
+    message,
+    code,
     cause === undefined ? {} : { cause },
   );
 }

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { decode, encode, type ValueWire as CodecWire } from "./codec.ts";
+import { decode, encode, type ValueWire } from "./codec.ts";
 import { isBranded } from "./brand.ts";
 import { OWN_ERRORS } from "./errors.ts";
 import { tidyStack } from "./stack.ts";
@@ -37,7 +37,7 @@ const NAMES = new Map<unknown, string>();
 for (const [name, known] of CLASSES) NAMES.set(known, name);
 
 /** A value in an error: another error of the record, or anything that can be sent. */
-type ValueWire = { error: number } | { value: CodecWire };
+type PropertyWire = { error: number } | { value: ValueWire };
 
 /** One error. */
 interface ErrorRecord {
@@ -48,7 +48,7 @@ interface ErrorRecord {
   /** `cause`, `errors` and own properties. */
   properties: [
     key: string,
-    value: ValueWire | { list: ValueWire[] },
+    value: PropertyWire | { list: PropertyWire[] },
     enumerable: boolean,
   ][];
 }
@@ -56,7 +56,7 @@ interface ErrorRecord {
 /** What was thrown: an error and those it refers to, or another value. */
 export type ThrownWire =
   | { kind: "error"; records: ErrorRecord[] }
-  | { kind: "value"; value: CodecWire };
+  | { kind: "value"; value: ValueWire };
 
 /**
  * Describes what was thrown.
@@ -95,13 +95,13 @@ function wireOf(thrown: unknown): ThrownWire {
     }
     return index;
   };
-  const wire = (it: unknown): ValueWire | undefined => {
+  const wire = (it: unknown): PropertyWire | undefined => {
     if (isError(it)) return { error: add(it) };
     const value = sendable(it);
     return value && { value };
   };
   /** The same; what cannot be sent is described, so that its place is kept. */
-  const wireOrText = (it: unknown): ValueWire =>
+  const wireOrText = (it: unknown): PropertyWire =>
     wire(it) ??
       { error: add(new Error(`A value that cannot be sent: ${text(it)}`)) };
   add(thrown as Error);
@@ -153,7 +153,7 @@ export function fromThrownWire(wire: ThrownWire): unknown {
     define(error, "stack", record.stack, false);
     return error;
   });
-  const value = (wire: ValueWire) =>
+  const value = (wire: PropertyWire) =>
     "error" in wire ? errors[wire.error] : decode(wire.value);
   wire.records.forEach((record, index) => {
     for (const [key, sent, enumerable] of record.properties) {
@@ -246,7 +246,7 @@ function classOf(error: Error): string {
 }
 
 /** A value that can be sent, and made again without loading a module. */
-function sendable(value: unknown): CodecWire | undefined {
+function sendable(value: unknown): ValueWire | undefined {
   try {
     const wire = encode(value, "value", "error");
     structuredClone(wire.value);

@@ -313,6 +313,7 @@ function isJson(root: object): boolean {
     if (!isArray) {
       const prototype = Object.getPrototypeOf(object);
       if (prototype !== Object.prototype && prototype !== null) return false;
+      if (Symbol.toStringTag in object) return false; // a module, which no clone takes
     }
     if ("toJSON" in object) return false;
     const keys = Object.keys(object);

@@ -4,15 +4,13 @@
  * @module
  */
 
-import { hold, nextTurn, release, whenOver } from "./runtime/loop.ts";
-
-/** How long to wait. */
-export interface LatchOptions {
-  /** Milliseconds, checked. */
-  timeout: number;
-  /** Ends the wait early. */
-  signal?: AbortSignal | undefined;
-}
+import {
+  hold,
+  type Limits,
+  nextTurn,
+  release,
+  whenOver,
+} from "./runtime/loop.ts";
 
 /**
  * A value that comes once. Unlike a promise it forgets a wait that timed out,
@@ -21,6 +19,11 @@ export interface LatchOptions {
 export class Latch<T> {
   readonly #waits = new Set<() => void>();
   #content: { value: T } | undefined;
+
+  /** The value in a box, once it has come. */
+  get content(): { value: T } | undefined {
+    return this.#content;
+  }
 
   /**
    * Brings the value; the first one stays.
@@ -36,12 +39,12 @@ export class Latch<T> {
   /**
    * Waits for the value.
    *
-   * @param options Timeout and signal.
+   * @param limits How long.
    * @returns The value in a box, or `undefined` if the time ran out.
    * @throws The signal's reason.
    */
-  wait(options: LatchOptions): Promise<{ value: T } | undefined> {
-    const { timeout, signal } = options;
+  wait(limits: Limits): Promise<{ value: T } | undefined> {
+    const { timeout, signal } = limits;
     if (signal?.aborted) return Promise.reject(signal.reason);
     if (this.#content !== undefined) return Promise.resolve(this.#content);
     if (timeout === 0) {
@@ -56,7 +59,7 @@ export class Latch<T> {
         else resolve(this.#content);
         release();
       };
-      const stop = whenOver(options, end);
+      const stop = whenOver(limits, end);
       this.#waits.add(end);
       hold();
     });

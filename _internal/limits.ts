@@ -5,16 +5,8 @@
  */
 
 import { timeoutError } from "./check.ts";
-import { wallClock, whenOver } from "./runtime/loop.ts";
+import { type Limits, wallClock, whenOver } from "./runtime/loop.ts";
 import { reportUncaught } from "./runtime/this_thread.ts";
-
-/** A time and a signal, checked. */
-export interface Limits {
-  /** Milliseconds. */
-  timeout: number;
-  /** Ends the call early. */
-  signal: AbortSignal | undefined;
-}
 
 /** How far a call over many items has come. */
 export interface Progress {

@@ -47,7 +47,7 @@ export class LocalExecutor implements Executor {
     if (initializer === undefined) return;
     Promise.resolve()
       .then(() => initializer.fn(...initializer.args))
-      .then(() => {}, (error) => {
+      .catch((error) => {
         this.#failure = { error };
       }).then(() => {
         this.#ready = true;

@@ -50,7 +50,7 @@ type Failure = Outcome & { ok: false };
  * @returns The results in the order of the input.
  */
 export function mapAll(
-  { executor, processes, read: register }: Host,
+  { executor, processes, register }: Host,
   request: MapRequest,
 ): Promise<unknown[]> {
   const { kind, fn, limits, transferResult } = request;

@@ -76,6 +76,7 @@ export class PlainChannel extends Posting implements Channel {
   abandon(): Call[] {
     const call = this.#call;
     this.#call = undefined;
+    this.allCame();
     return call === undefined ? [] : [call];
   }
 
@@ -89,13 +90,14 @@ export class PlainChannel extends Posting implements Channel {
     return false;
   }
 
-  settled(): Promise<void> {
-    return Promise.resolve();
+  async settled(): Promise<void> {
+    if (this.#call !== undefined) await this.untilAllCame();
   }
 
   protected onPosted(outcome: PostedWire): void {
     const call = this.#call;
     this.#call = undefined;
+    this.allCame();
     if (call !== undefined) {
       this.events.onAnswer(call, this.outcome(call, outcome));
     }

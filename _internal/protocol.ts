@@ -209,9 +209,9 @@ export type OutcomeWire =
   | {
     ok: false;
     error: ThrownWire;
-    before: PayloadWire | undefined;
+    before?: PayloadWire | undefined;
     /** The worker has seen the deadline pass. */
-    late: boolean;
+    late?: boolean | undefined;
     /** Another call of its group had failed before it. */
-    second: boolean;
+    second?: boolean | undefined;
   };

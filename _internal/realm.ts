@@ -39,10 +39,12 @@ export interface Realm {
   counters: Int32Array;
   /** Says whether this thread's parent has ended it: `0` until then. Its ancestors' follow. */
   lives: Int32Array[];
+  /** How many threads this one has started that have not ended. */
+  children: number;
   /** The URL of the worker file that this thread was started from, if it was. */
   workerUrl: string | undefined;
   /** Functions marked in this thread, by module and name. */
-  readonly tasks: Map<string, Map<string, AnyFunction>>;
+  readonly tasks: Map<string, AnyFunction>;
   /** Functions made in this thread that stand for exports, by both. */
   readonly stubs: Map<string, AnyFunction>;
   /** The marks of functions. */
@@ -66,6 +68,7 @@ function newRealm(): Realm {
     process: { name: "MainProcess", id: 0 },
     counters: canShareMemory ? sharedCells(4, "counters") : new Int32Array(4),
     lives: [],
+    children: 0,
     workerUrl: undefined,
     tasks: new Map(),
     stubs: new Map(),

@@ -88,9 +88,8 @@ export class Scheduler<W extends Schedulable> {
   #number = 0;
   /** How often answers were read. */
   #reads = 0;
-  /** How many calls have begun, and how many workers are passed. */
+  /** How many calls have begun. */
   #begun = 0;
-  #passed = 0;
   /** How many calls are sent ahead to a worker, and how many answers came since. */
   #ahead = Infinity;
   #calm = 0;
@@ -151,7 +150,6 @@ export class Scheduler<W extends Schedulable> {
   remove(worker: W): void {
     this.#workers.delete(worker);
     if (this.#hot === worker) this.#hot = undefined;
-    this.#markPassed(worker, false);
   }
 
   /**
@@ -307,7 +305,7 @@ export class Scheduler<W extends Schedulable> {
    */
   answered(worker: W): void {
     this.#warm(worker);
-    this.#markPassed(worker, false);
+    worker.headway.passed = false;
     if (this.#ahead !== Infinity && ++this.#calm === CALM_ANSWERS) {
       this.#calm = 0;
       this.#ahead *= 2; // in the end the rings are the limit
@@ -470,15 +468,16 @@ export class Scheduler<W extends Schedulable> {
    */
   #dealAnew(): void {
     this.#look();
-    const before = this.#passed;
-    for (const worker of this.#workers) {
-      const others = this.#workers.size - this.#passed - 1;
-      const { waiting, inFlight } = worker.channel;
+    const going = [...this.#workers].filter(({ headway }) => !headway.passed);
+    let others = going.length - 1;
+    for (const { channel: { waiting, inFlight }, headway } of going) {
       const isPassed = others > 0 && waiting > 0 && inFlight > waiting &&
-        this.#begun - worker.headway.before >= others * PASSING_CALLS;
-      if (isPassed) this.#markPassed(worker, true);
+        this.#begun - headway.before >= others * PASSING_CALLS;
+      if (!isPassed) continue;
+      headway.passed = true;
+      others--;
     }
-    if (this.#passed === before) return;
+    if (others === going.length - 1) return;
     this.#ahead = CALLS_AHEAD;
     this.#calm = 0;
     for (const worker of this.#workers) this.requeue(this.takeBack(worker));
@@ -502,12 +501,6 @@ export class Scheduler<W extends Schedulable> {
       moved.push(headway);
     }
     for (const headway of moved) headway.before = this.#begun;
-  }
-
-  #markPassed({ headway }: W, passed: boolean): void {
-    if (headway.passed === passed) return;
-    headway.passed = passed;
-    this.#passed += passed ? 1 : -1;
   }
 }
 

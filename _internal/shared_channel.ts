@@ -30,7 +30,6 @@ import {
 } from "./protocol.ts";
 import { Queue } from "./queue.ts";
 import { follow, HEADER, lead, type Ring, ringOf, roomAt } from "./ring.ts";
-import { nextTurn, timers } from "./runtime/loop.ts";
 import { later } from "./wait.ts";
 
 /** A call whose frame is in the ring. */
@@ -57,11 +56,6 @@ export interface LaneSizes {
   /** Shared by all workers of a pool. */
   definitions: number;
 }
-
-/** How long a message may be on its way from a worker that has ended. */
-const PATIENCE_MS = 100;
-/** How many turns of the event loop, likewise. */
-const PATIENCE_TURNS = 50;
 
 /** When a worker that may hear no messages is rung for. */
 const DEAF_MS = 1000;
@@ -90,8 +84,6 @@ export class SharedChannel extends Posting implements Channel {
   #ringing = false;
   /** Answers that came as messages, before their frames were read. */
   readonly #answersHeard: PostedWire[] = [];
-  /** Someone waits for answers that were sent. */
-  #settling: { promise: Promise<void>; end: () => void } | undefined;
 
   /**
    * @param events Who is told.
@@ -313,7 +305,7 @@ export class SharedChannel extends Posting implements Channel {
   }
 
   abandon(): Call[] {
-    this.#settling?.end();
+    this.allCame();
     claims.takeBack(this.#cells, LaneCell.Claim);
     return this.#entries.clear().map(({ call }) => call);
   }
@@ -382,7 +374,7 @@ export class SharedChannel extends Posting implements Channel {
       announce(this.#cells, LaneCell.Read, LaneCell.WorkerBlocked);
     }
     if (this.#read === Atomics.load(this.#cells, LaneCell.Written)) {
-      this.#settling?.end();
+      this.allCame();
     }
     return any;
   }
@@ -395,26 +387,7 @@ export class SharedChannel extends Posting implements Channel {
   async settled(): Promise<void> {
     this.drain();
     if (this.#read === Atomics.load(this.#cells, LaneCell.Written)) return;
-    this.#settling ??= this.#settle();
-    await this.#settling.promise;
-  }
-
-  #settle(): { promise: Promise<void>; end: () => void } {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const end = () => {
-      timers.clearTimeout(timer);
-      turns = Infinity;
-      this.#settling = undefined;
-      resolve();
-    };
-    let turns = 0;
-    const wait = () => {
-      // Where the loop is slow, a timer comes before messages that are there.
-      if (turns++ < PATIENCE_TURNS) nextTurn(wait);
-      else if (turns < Infinity) end();
-    };
-    const timer = timers.setTimeout(wait, PATIENCE_MS);
-    return { promise, end };
+    await this.untilAllCame();
   }
 
   protected onPosted(outcome: PostedWire): void {

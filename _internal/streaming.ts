@@ -58,7 +58,6 @@ export class Stream implements AsyncIterableIterator<unknown> {
   readonly #request: StreamRequest;
   readonly #ahead: number;
   #source: Iterator<unknown> | AsyncIterator<unknown> | undefined;
-  #sourceIsAsync = false;
   /** Whether the source is waited for. */
   #reading = false;
   #sourceEnd: { error?: { error: unknown } } | undefined;
@@ -120,7 +119,9 @@ export class Stream implements AsyncIterableIterator<unknown> {
       if (this.#state === "new") {
         try {
           limits.signal?.throwIfAborted();
-          this.#allRead = this.#host.read((error) => this.#fail(error, false));
+          this.#allRead = this.#host.register((error) =>
+            this.#fail(error, false)
+          );
         } catch (error) {
           this.#state = "over";
           return reject(error);
@@ -168,11 +169,11 @@ export class Stream implements AsyncIterableIterator<unknown> {
   #start(): void {
     const items: Items = Object(this.#request.items); // a string is iterable too
     this.#total = knownLength(items);
-    this.#sourceIsAsync = isAsync(items);
     this.#source = isAsync(items)
       ? items[Symbol.asyncIterator]()
       : items[Symbol.iterator]();
     this.#sourceOpen = true;
+    if (this.#state === "over") this.#closeSource(true); // it has ended the pool
   }
 
   /** Does whatever can be done now. */
@@ -194,7 +195,7 @@ export class Stream implements AsyncIterableIterator<unknown> {
       try {
         this.#calling = true;
         result = this.#source!.next();
-        isPromise = this.#sourceIsAsync || isThenable(result);
+        isPromise = isThenable(result);
       } catch (error) {
         return this.#failSource(error);
       } finally {

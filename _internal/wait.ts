@@ -11,7 +11,13 @@
  * @module
  */
 
-import { hold, release, timers, whenOver } from "./runtime/loop.ts";
+import {
+  hold,
+  type Limits,
+  release,
+  timers,
+  whenOver,
+} from "./runtime/loop.ts";
 import { leaveThread, stay } from "./runtime/this_thread.ts";
 import {
   canShareMemory,
@@ -90,11 +96,7 @@ interface Sleeper {
 }
 
 /** Options of {@linkcode Doorbell.wait}. */
-export interface SleepOptions {
-  /** Milliseconds, checked. */
-  timeout: number;
-  /** Ends the wait early. */
-  signal?: AbortSignal | undefined;
+export interface SleepOptions extends Limits {
   /** Called at the moment in which the time is up or the signal aborts. */
   onEnd?: () => void;
 }

@@ -13,6 +13,7 @@ import {
 } from "../_internal/frame.ts";
 import { follow, lead, ringOf, roomAt } from "../_internal/ring.ts";
 import { difference, Random, Values } from "./_random.ts";
+import * as plainData from "./testdata/plain_data.ts";
 
 const timeout = 120_000;
 const seed = Date.now() | 0;
@@ -122,6 +123,7 @@ test("Frames leave the rest to the other lane", { timeout }, () => {
     Object.defineProperty({}, "toJSON", { value: () => 1 }),
     { toJSON: () => 1 },
     new (class A {})(),
+    plainData,
     "x".repeat(2000),
     new Array(200).fill(1),
   ];

@@ -497,6 +497,25 @@ for (const Pool of POOLS) {
     await pool.join();
     await until(() => pool.stats().queued === 0);
   });
+
+  test(`${name}.imap() closes a source that ends the pool as it opens`, {
+    timeout,
+  }, async () => {
+    const pool = new Pool(1);
+    const source = counted();
+    const it = pool.imap(double, {
+      [Symbol.iterator]() {
+        pool.terminate();
+        const iterator = source[Symbol.iterator]();
+        iterator.next(); // one that has not begun has nothing to close
+        return iterator;
+      },
+    });
+    const { error } = await drained(it);
+    assertEquals((error as Error).name, "PoolClosedError");
+    assertEquals(source.closed, 1);
+    await pool.join();
+  });
 }
 
 test("ProcessPool.imap() gives what comes before an item that cannot be sent", {

@@ -23,6 +23,7 @@ import {
   until,
   watchSharedMemory,
 } from "./_pools.ts";
+import { askInner, floodInner } from "./testdata/pool_tasks.ts";
 import { WatchedSignal } from "./_watched_signal.ts";
 
 const timeout = 30_000;
@@ -823,3 +824,19 @@ test("A clock that a test has replaced makes no call late", {
     Date.now = now;
   }
 });
+
+test(
+  "A call that is interrupted in a pool of its worker's own leaves none that hangs",
+  {
+    timeout: 60_000,
+  },
+  async () => {
+    await using pool = new ProcessPool(1);
+    for (let round = 0; round < 5; round++) {
+      assertEquals(await pool.apply(askInner, [1]), -1);
+      const flood = pool.apply(floodInner, [], { timeout: 10 });
+      assertEquals(await outcomes([flood]), ["TimeoutError"]);
+    }
+    assertEquals(await pool.apply(askInner, [1], { timeout: 20_000 }), -1);
+  },
+);

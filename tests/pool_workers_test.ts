@@ -1144,6 +1144,26 @@ for (const way of ["shared", "plain"] as const) {
   );
 }
 
+for (const way of ["shared", "plain"] as const) {
+  test(
+    `ProcessPool loses no answer of a worker that ends right after it (${way})`,
+    { timeout: 60_000 },
+    async () => {
+      travel.lane = way;
+      await using pool = new ProcessPool(1);
+      travel.lane = lane;
+      const answerAndEnd = (n: number) => {
+        setTimeout(() => self.close()); // in the turn after the answer
+        return n;
+      };
+      for (let i = 0; i < 40; i++) {
+        assertEquals(await pool.apply(answerAndEnd, [i]), i);
+        await until(() => pool.stats().respawned === i + 1);
+      }
+    },
+  );
+}
+
 test("ProcessPool ends although calls could not be sent", {
   timeout,
 }, async () => {

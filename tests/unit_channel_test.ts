@@ -69,11 +69,13 @@ function sharedChannel(events: ChannelEvents): SharedChannel {
 function openWorker() {
   const events = noted();
   const channel = sharedChannel(events);
+  const gone = Promise.withResolvers<void>();
   const child = new Child({
     name: "worker of a channel",
     job: { kind: "server", initializer: undefined, lane: channel.memory },
     workerUrl: undefined,
     onExit: (code) => void events.exits.push(code),
+    onGone: () => gone.resolve(),
   });
   /** Resolves when there are so many answers, or the worker has ended. */
   const answered = async (count: number) => {
@@ -84,7 +86,7 @@ function openWorker() {
     assertEquals(events.exits, []);
     return events.outcomes;
   };
-  return { channel, child, answered };
+  return { channel, child, answered, gone: gone.promise };
 }
 
 function newCall(): Call {
@@ -228,7 +230,7 @@ function bigCall(transfer?: Transferable[]): Call {
 test("A worker waits for a payload that takes long to write", {
   timeout: 60_000,
 }, async () => {
-  const { channel, child, answered } = openWorker();
+  const { channel, child, answered, gone } = openWorker();
   channel.open(watchedPort(child, () => {
     // The worker sees the frame long before it gets the message.
     Atomics.notify(channel.memory.cells, LaneCell.Claim);
@@ -240,7 +242,7 @@ test("A worker waits for a payload that takes long to write", {
   channel.send(bigCall());
   assertEquals((await answered(2))[1], { ok: true, value: 1 });
   child.terminate();
-  await child.gone.wait({ timeout: Infinity });
+  await gone;
 });
 
 test(
@@ -249,7 +251,7 @@ test(
     timeout,
   },
   async () => {
-    const { channel, child, answered } = openWorker();
+    const { channel, child, answered, gone } = openWorker();
     let claims = false;
     channel.open(watchedPort(child, () => {
       if (!claims) return;
@@ -286,6 +288,6 @@ test(
     }
     assertEquals(channel.inFlight, 0);
     child.terminate();
-    await child.gone.wait({ timeout: Infinity });
+    await gone;
   },
 );

@@ -91,16 +91,23 @@ export function startTimer(
   return () => timers.clearTimeout(timer);
 }
 
+/** A time and a signal, checked. */
+export interface Limits {
+  /** Milliseconds; `Infinity` for no time. */
+  timeout: number;
+  /** Ends the wait or the call early. */
+  signal?: AbortSignal | undefined;
+}
+
 /**
  * Calls back when a time is up, and when a signal aborts.
  *
- * @param limits Milliseconds, `Infinity` for no time, and a signal that has not
- * aborted yet.
+ * @param limits The limits; the signal has not aborted yet.
  * @param callback Called at each of the two until it is stopped.
  * @returns Stops it, and leaves nothing behind.
  */
 export function whenOver(
-  { timeout, signal }: { timeout: number; signal?: AbortSignal | undefined },
+  { timeout, signal }: Limits,
   callback: () => void,
 ): () => void {
   const stopTimer = timeout === Infinity

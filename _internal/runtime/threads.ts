@@ -91,9 +91,6 @@ export function startThread(options: ThreadOptions): Thread {
     port1.close();
     throw error;
   }
-  if (options.permissions !== undefined) {
-    return startBounded(options, port1, port2);
-  }
   return usesNodeThreads
     ? startNodeThread(options, port1, port2)
     : startBrowserThread(options, port1, port2);
@@ -131,22 +128,27 @@ function asScript(source: string): string {
   return `"use strict";${source}\n//# sourceURL=multiprocessing:worker`;
 }
 
-/** Deno and Node: `node:worker_threads`. */
+/**
+ * Deno and Node: `node:worker_threads`. Of Deno's two kinds of worker only the
+ * global one can have fewer permissions than this thread, and that one tells
+ * nobody of its end and holds the program. So it is started by a host, a thread
+ * of the other kind, which waits for its end and ends with its exit code.
+ */
 function startNodeThread(options: ThreadOptions, port: Any, far: Any): Thread {
-  const worker = new (workerThreads().Worker)(
-    new URL(options.url ?? dataUrl(LOADER)),
-    {
-      name: options.name,
-      workerData: options.url === undefined
-        ? { port: far, source: asScript(options.source) }
-        : { port: far },
-      transferList: [far],
+  const { name, source, permissions } = options;
+  const host: HostOptions | undefined = permissions === undefined
+    ? undefined
+    : { name, permissions };
+  const url = host ? undefined : options.url; // a host hands its own program on
+  const worker = new (workerThreads().Worker)(new URL(url ?? dataUrl(LOADER)), {
+    name: host ? `${name} (host)` : name,
+    workerData: {
+      port: far,
+      source: url === undefined ? asScript(source) : undefined,
+      host,
     },
-  );
-  return asThread(worker, port, options);
-}
-
-function asThread(worker: Any, port: Any, options: ThreadOptions): Thread {
+    transferList: [far],
+  });
   let failure: unknown;
   worker.on("error", (error: unknown) => failure = error);
   worker.on("exit", (code: number) => options.onExit(code, failure));
@@ -323,26 +325,6 @@ export function resolveUrl(url: string | URL): string | undefined {
 interface HostOptions {
   name: string;
   permissions: unknown;
-}
-
-/**
- * A thread with fewer permissions than this one. Of Deno's two kinds of worker
- * only the global one can have them, and that one tells nobody of its end and
- * holds the program. So it is started by a host, a thread of the other kind,
- * which waits for its end and ends with its exit code.
- */
-function startBounded(options: ThreadOptions, port: Any, far: Any): Thread {
-  const { source, name, permissions } = options;
-  const worker = new (workerThreads().Worker)(new URL(dataUrl(LOADER)), {
-    name: `${name} (host)`,
-    workerData: {
-      port: far,
-      source: asScript(source),
-      host: { name, permissions },
-    },
-    transferList: [far],
-  });
-  return asThread(worker, port, options);
 }
 
 /**

@@ -79,8 +79,6 @@ export class FastLane implements Lane {
   readonly #pace: Pace;
   /** What the call that was claimed needs. */
   #need: Need | undefined;
-  /** How many needs there were. */
-  #needs = 0;
   /** Whether somebody sees to it that they are met. */
   #watching = false;
   readonly #consumer: Consumer;
@@ -209,9 +207,7 @@ export class FastLane implements Lane {
             return this.#run(task);
           }
           this.#answer(task, this.#runner.unreadable(task));
-          if (hearsOn) return;
-          this.#held = true;
-          nextTurn(() => endThread(1));
+          if (!hearsOn) this.#leave();
         },
         () =>
           (Atomics.load(this.#cells, LaneCell.PayloadsPosted) - count | 0) > 0,
@@ -251,16 +247,15 @@ export class FastLane implements Lane {
       },
     };
     this.#need = need;
-    this.#needs++;
     if (!this.#watching) this.#watch();
   }
 
   /** Sees to it that what is needed comes; there is no timer for each need. */
   #watch(): void {
     this.#watching = true;
-    const number = this.#needs;
-    const late = this.#need!.posted(); // else it is being written, which takes time
-    const isOver = () => this.#need === undefined || this.#needs !== number;
+    const need = this.#need!;
+    const late = need.posted(); // else it is being written, which takes time
+    const isOver = () => this.#need !== need;
     const again = () => {
       this.#watching = false;
       if (this.#need !== undefined) this.#watch();
@@ -301,12 +296,19 @@ export class FastLane implements Lane {
     afterTurn(() => this.#go());
   }
 
+  /** Ends this thread once its answer is on its way; nothing more begins. */
+  #leave(): void {
+    this.#held = true;
+    nextTurn(() => endThread(1));
+  }
+
   #answer(task: Task, outcome: Outcome): void {
     const time = timeOf(this.#bell);
     if (outcome.ok) return this.#give(task, outcome, time);
     if (outcome.dropped) return this.#drop(time);
     const second = this.#runner.failsSecond(task.group);
     this.#give(task, { ...outcome, second }, time);
+    if (this.#runner.spoilt) this.#leave();
   }
 
   #give(task: Task, outcome: Outcome, time: number): void {

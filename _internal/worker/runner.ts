@@ -21,6 +21,7 @@ import {
   type PayloadWire,
   type ToServer,
 } from "../protocol.ts";
+import { realm } from "../realm.ts";
 import { runCall } from "../run_call.ts";
 import { wallClock } from "../runtime/loop.ts";
 import { runWithin } from "../runtime/this_thread.ts";
@@ -55,6 +56,12 @@ export interface Task {
 export class Runner {
   readonly #port: Port;
   readonly functions: KnownFunctions;
+  /**
+   * A watchdog has interrupted a call in a thread that has children. It runs no
+   * `finally`, so it may have been this module that was stopped half-way, and a pool
+   * of the thread's own may never send a call again: the thread must end.
+   */
+  spoilt = false;
   readonly #revived: AnyFunction[] = [];
   readonly #lane: LaneMemory | undefined;
 
@@ -124,8 +131,10 @@ export class Runner {
     const cells = this.#lane?.cells;
     if (cells) Atomics.store(cells, LaneCell.Guarded, 1);
     try {
-      return runWithin(left, () => runCall(kind, fn, payload))?.value ??
-        tooLate(fn, left);
+      const result = runWithin(left, () => runCall(kind, fn, payload));
+      if (result !== undefined) return result.value;
+      this.spoilt ||= realm.children > 0;
+      return tooLate(fn, left);
     } finally {
       if (cells) Atomics.store(cells, LaneCell.Guarded, 0);
     }
@@ -184,7 +193,7 @@ export class Runner {
   }
 
   #fail(failure: Omit<Outcome & { ok: false }, "ok">, task: Task): void {
-    const { error, before, late = false, second = false } = failure;
+    const { error, before, late, second } = failure;
     const send = (before?: PayloadWire) =>
       this.post({
         kind: "answer",

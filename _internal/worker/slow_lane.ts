@@ -37,16 +37,7 @@ export class SlowLane implements Lane {
 
   miss(): void {
     const error = toThrownWire(unreadableError("args", "a function"));
-    this.#runner.post({
-      kind: "answer",
-      outcome: {
-        ok: false,
-        error,
-        before: undefined,
-        late: false,
-        second: false,
-      },
-    });
+    this.#runner.post({ kind: "answer", outcome: { ok: false, error } });
     if (!hearsOn) nextTurn(() => endThread(1));
   }
 }

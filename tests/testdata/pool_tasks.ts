@@ -32,6 +32,27 @@ export const nested = task(
   },
 );
 
+let inner: ProcessPool | undefined;
+const negate = (n: number) => -n;
+
+/** Asks a pool of this thread's own. */
+export const askInner = task(
+  import.meta.url,
+  async function askInner(n: number): Promise<number> {
+    inner ??= new ProcessPool(1);
+    return await inner.apply(negate, [n]);
+  },
+);
+
+/** Asks it for more than it can do, for ever. */
+export const floodInner = task(
+  import.meta.url,
+  function floodInner(): never {
+    inner ??= new ProcessPool(1);
+    for (;;) inner.applyAsync(negate, [1]);
+  },
+);
+
 /** Leaves pools behind, one of them busy. */
 export const leavePools = task(
   import.meta.url,
