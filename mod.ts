@@ -34,6 +34,7 @@ export type {
   ProcessInfo,
   ProcessJoinOptions,
   ProcessOptions,
+  ThreadPermissions,
 } from "./process.ts";
 export { task } from "./task.ts";
 export type { AnyFunction } from "./task.ts";

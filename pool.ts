@@ -45,6 +45,7 @@ import type { Limits } from "./_internal/runtime/loop.ts";
 import { cores } from "./_internal/runtime/which.ts";
 import { Stream } from "./_internal/streaming.ts";
 import { AsyncResult } from "./async_result.ts";
+import type { ThreadPermissions } from "./process.ts";
 
 export { AsyncResult, PoolClosedError, type Progress, WorkerExitError };
 
@@ -71,7 +72,7 @@ export interface ApplyOptions extends CallLimits {
    *
    * @default {[]}
    */
-  transfer?: Transferable[] | undefined;
+  transfer?: readonly Transferable[] | undefined;
   /**
    * Whether buffers in the result come back instead of being copied, where they
    * may: those of WebAssembly, or of Node's small `Buffer`s, may not.
@@ -174,7 +175,7 @@ export interface ProcessPoolOptions<A extends unknown[] = unknown[]>
    *
    * @default What this thread may do.
    */
-  permissions?: Deno.PermissionOptions | undefined;
+  permissions?: ThreadPermissions | undefined;
   /**
    * The URL of a file that runs the worker's program, to start from instead of
    * text: for pages whose Content Security Policy forbids workers from `blob:`
@@ -195,7 +196,7 @@ export interface ProcessPoolOptions<A extends unknown[] = unknown[]>
 export type Input<T> =
   | readonly (T | PromiseLike<T>)[] // first, for errors that name the item
   | Iterable<T | PromiseLike<T>>
-  | AsyncIterable<T>;
+  | AsyncIterable<T | PromiseLike<T>>;
 
 /** What {@linkcode ProcessPool} and {@linkcode ThreadPool} have in common. */
 export abstract class Pool {
@@ -250,7 +251,7 @@ export abstract class Pool {
    */
   apply<F extends AnyFunction>(
     fn: F,
-    args?: Parameters<F>,
+    args?: Readonly<Parameters<F>>,
     options: ApplyOptions = {},
   ): Promise<Awaited<ReturnType<F>>> {
     try {
@@ -285,7 +286,7 @@ export abstract class Pool {
    */
   applyAsync<F extends AnyFunction>(
     fn: F,
-    args?: Parameters<F>,
+    args?: Readonly<Parameters<F>>,
     options: ApplyAsyncOptions<Awaited<ReturnType<F>>> = {},
   ): AsyncResult<Awaited<ReturnType<F>>> {
     checkCallbacks(options, "apply function");
@@ -743,7 +744,9 @@ export abstract class Pool {
  * - An error in a call arrives with its class (one of ECMAScript's, a
  *   `DOMException` or one of this module's, else `Error`), its name, message,
  *   cause, own properties and the worker's stack.
- * - A short call does not wait behind a long one while another worker is idle.
+ * - Calls begin in the order of their submission, or nearly so: a short one does
+ *   not wait behind a long one while another worker is idle. The order is strict
+ *   from each call on that is given an event or a barrier.
  * - A pool with nothing to do does not keep the program from ending; nor does what
  *   runs on after a `map` that failed, or an iteration that was left.
  * - Until it ends it keeps each function that it was given, once for each source

@@ -22,6 +22,25 @@ import { Latch } from "./_internal/latch.ts";
 import { Counter, nextNumber, realm } from "./_internal/realm.ts";
 import { report } from "./_internal/worker/report.ts";
 
+/** What a thread may do: `Deno.PermissionOptions`, which only Deno knows. */
+export type ThreadPermissions =
+  | "inherit"
+  | "none"
+  | (
+    & {
+      [name in "env" | "import" | "net" | "sys"]?:
+        | "inherit"
+        | boolean
+        | string[];
+    }
+    & {
+      [name in "ffi" | "read" | "run" | "write"]?:
+        | "inherit"
+        | boolean
+        | (string | URL)[];
+    }
+  );
+
 /** Options of {@linkcode Process}. */
 export interface ProcessOptions<F extends AnyFunction = AnyFunction> {
   /**
@@ -29,7 +48,7 @@ export interface ProcessOptions<F extends AnyFunction = AnyFunction> {
    *
    * @default {[]}
    */
-  args?: Parameters<F> | undefined;
+  args?: Readonly<Parameters<F>> | undefined;
   /**
    * The process's name, which its code finds in `self.name`.
    *
@@ -47,7 +66,7 @@ export interface ProcessOptions<F extends AnyFunction = AnyFunction> {
    *
    * @default What this thread may do.
    */
-  permissions?: Deno.PermissionOptions | undefined;
+  permissions?: ThreadPermissions | undefined;
   /**
    * The URL of a file that runs the worker's program, to start from instead of
    * text: for pages whose Content Security Policy forbids workers from `blob:`
@@ -114,7 +133,7 @@ export class Process<F extends AnyFunction = AnyFunction> {
   readonly #args: readonly unknown[];
   readonly #name: string;
   readonly #daemon: boolean;
-  readonly #permissions: Deno.PermissionOptions | undefined;
+  readonly #permissions: ThreadPermissions | undefined;
   readonly #workerUrl: string | undefined;
   readonly #ended = new Latch<number>();
   #started = false;
@@ -154,7 +173,10 @@ export class Process<F extends AnyFunction = AnyFunction> {
     return this.#name;
   }
 
-  /** A number that no other process of the program has; `null` before the start. */
+  /**
+   * A number that no other process of the program has (where memory is not shared,
+   * none of this thread's); `null` before the start.
+   */
   get id(): number | null {
     return this.#child?.id ?? null;
   }

@@ -31,15 +31,17 @@ export type { AnyFunction };
  * import { task } from "@multi/processing";
  * import { assertEquals } from "@std/assert";
  *
- * const double = task(import.meta.url, function double(n: number) {
+ * function double(n: number): number {
  *   return n * 2;
- * });
+ * }
+ * task(import.meta.url, double);
  * assertEquals(double(2), 4);
  * ```
  *
  * @typeParam F The function's type.
  * @param module The module's URL: `import.meta.url`.
- * @param fn The function, which must have a name.
+ * @param fn The function, which must have a name. Bundlers that minify leave the
+ * names of declarations alone, and take those of expressions away.
  * @returns The same function, marked.
  * @throws {TypeError} If `fn` is neither a function nor a name, if the function
  * has no name, if another function of the module was marked with that name, or if
@@ -100,8 +102,9 @@ export function task<F extends AnyFunction>(
   const name = ownName(target);
   if (name === "") {
     throw new TypeError(
-      `Cannot mark task as the function has no name: give it one ` +
-        `("function name() {}", or "const name = ..." first)`,
+      `Cannot mark task as the function has no name: declare it first, as in ` +
+        `"function name() {}" (a bundler that minifies takes the names of other ` +
+        `functions away)`,
     );
   }
   const key = keyOf({ module: url, name });
@@ -109,7 +112,8 @@ export function task<F extends AnyFunction>(
   if (marked !== undefined && marked !== target) {
     throw new TypeError(
       `Cannot mark task "${name}" as another function of module "${url}" is ` +
-        `marked with that name: rename one of them`,
+        `marked with that name: rename one of them, or, if the module was loaded ` +
+        `anew, as for hot reload, restart the program`,
     );
   }
   realm.tasks.set(key, target);

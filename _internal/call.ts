@@ -80,6 +80,11 @@ export abstract class Call {
   settled = false;
   /** How many were submitted before it; set by an executor that deals calls out. */
   number = 0;
+  /**
+   * Whether it is known to be given an event or a barrier, so that it may wait for
+   * what another call does; set when it is about to be sent.
+   */
+  mayWait = false;
   readonly request: CallRequest;
   #released = false;
 

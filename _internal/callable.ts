@@ -187,10 +187,12 @@ const evaluateGlobally = eval;
 
 function evaluate(text: string, name: string): AnyFunction {
   const label = name.replace(/[^\w$.-]/g, "_") || "anonymous";
+  // In a function, or \`this\` of an arrow function would be the global object.
   const attempt = (expression: string) =>
     evaluateGlobally(
-      `"use strict";(${expression}\n)\n//# sourceURL=multiprocessing:${label}`,
-    );
+      `(function(){"use strict";return(${expression}\n)})` +
+        `\n//# sourceURL=multiprocessing:${label}`,
+    )();
   let failure: unknown;
   for (const form of forms(text)) {
     try {

@@ -14,6 +14,7 @@ import {
   nameOf,
 } from "./callable.ts";
 import {
+  hasShared,
   isCloneError,
   located,
   unreadableError,
@@ -61,10 +62,14 @@ export interface Channel {
   /**
    * Sends a call.
    *
+   * @param call The call.
+   * @param anyway Whether it is to be sent although it may wait for other calls and
+   * the worker has some.
+   * @returns Whether it was sent.
    * @throws If the call cannot be sent; nothing was sent then, or, if it is an
    * {@linkcode UnsentError} that says so, it is in flight and will not begin.
    */
-  send(call: Call): void;
+  send(call: Call, anyway?: boolean): boolean;
   /** Whether any of these calls is in flight. */
   has(calls: ReadonlySet<Call>): boolean;
   /** The call that the worker has begun, if it has not answered it. */
@@ -231,18 +236,25 @@ export abstract class Posting {
     return number;
   }
 
-  /** Posts a message with the payload of a call. */
+  /** How many calls were sent and not answered. */
+  abstract readonly inFlight: number;
+
+  /** Posts a message with the payload of a call; as of {@linkcode Channel.send}. */
   protected postPayload(
     call: Call,
+    anyway: boolean,
     message: (parcel: Parcel) => ToServer,
-  ): void {
+  ): boolean {
     const { fn, kind, payload, transfer = [] } = call.request;
     const owner = nameOf(fn);
     let packed = false;
     try {
       const parcel = pack(payload, "args", owner);
       packed = true;
+      call.mayWait = hasShared(parcel.wire.value);
+      if (call.mayWait && !anyway && this.inFlight > 0) return false;
       this.post(message(parcel), [...transfer, ...parcel.transfer]);
+      return true;
     } catch (error) {
       if (packed && transfer.length > 0 && error instanceof TypeError) {
         // So some platforms say that an item may not be transferred.

@@ -73,13 +73,27 @@ export function refuse(
   );
 }
 
+/** Options whose names others write in another way. */
+const OPTIONS = [
+  "chunkSize",
+  "errorCallback",
+  "initargs",
+  "maxTasksPerChild",
+  "onProgress",
+  "timeout",
+  "transferResult",
+  "workerUrl",
+];
+
 /**
- * Checks options: who comes from Python may pass the first of them by itself.
+ * Checks options: who comes from Python may pass the first of them by itself, or
+ * write `chunksize`.
  *
  * @param options What the caller passed.
  * @param action What the caller wants.
  * @param example Options as they should be.
- * @throws {TypeError} If they are no object, or an array.
+ * @throws {TypeError} If they are no object, or an array, or one has a name that
+ * is almost right.
  */
 export function checkOptions(
   options: unknown,
@@ -87,9 +101,19 @@ export function checkOptions(
   example: string,
 ): void {
   if (
-    typeof options === "object" && options !== null && !Array.isArray(options)
-  ) return;
-  refuse(action, "options", `an object, such as ${example}`, options);
+    typeof options !== "object" || options === null || Array.isArray(options)
+  ) {
+    refuse(action, "options", `an object, such as ${example}`, options);
+  }
+  for (const key in options) {
+    if (OPTIONS.includes(key)) continue;
+    const plain = key.replaceAll("_", "").toLowerCase();
+    const meant = OPTIONS.find((name) => name.toLowerCase() === plain);
+    if (meant === undefined) continue;
+    throw new TypeError(
+      `Cannot ${action} as there is no option ${key}: did you mean ${meant}?`,
+    );
+  }
 }
 
 /**

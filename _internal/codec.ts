@@ -73,6 +73,16 @@ export function decode(wire: ValueWire): unknown {
     : restore(tasks);
 }
 
+/**
+ * Tells whether there are events or barriers in a value.
+ *
+ * @param wire What was made of it.
+ * @returns Whether there are.
+ */
+export function hasShared(wire: ValueWire): boolean {
+  return wire.stand?.some(([, it]) => isShared(it)) ?? false;
+}
+
 function isShared(wire: SharedWire | TaskWire): wire is SharedWire {
   return wire.kind === "event" || wire.kind === "barrier";
 }
@@ -264,7 +274,7 @@ function isOpaque(value: object): boolean {
   if (isPlainTagged(value)) return false;
   return ArrayBuffer.isView(value) || value instanceof ArrayBuffer ||
     value instanceof Date || value instanceof RegExp ||
-    value instanceof Error || isBoxed(value) ||
+    isError(value) || isBoxed(value) ||
     value instanceof MessagePort || // Deno's has properties of its own
     isSharedMemory(value);
 }
@@ -275,10 +285,13 @@ function isBoxed(value: object): boolean {
     value instanceof Boolean || value instanceof BigInt;
 }
 
-/** Whether an object is an error, and not one in name only. */
+/** Whether an object is an error, perhaps of another global, and not one in name only. */
 function isError(value: object): boolean {
-  return value instanceof Error && !isPlainTagged(value);
+  const tag = Object.prototype.toString.call(value);
+  return tag === ERROR_TAG || (value instanceof Error && tag !== PLAIN_TAG);
 }
+
+const ERROR_TAG = "[object Error]";
 
 const PLAIN_TAG = Object.prototype.toString.call({});
 

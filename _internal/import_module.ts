@@ -22,16 +22,17 @@ export async function importModule(url: string): Promise<Exports> {
   const [, scheme, rest] = /^(file|https?):\/\/(.*)$/s.exec(url) ?? [];
   switch (scheme) {
     case "file":
-      return await import(`file://${rest}`);
+      return await import(/* webpackIgnore: true */ `file://${rest}`);
     case "https":
-      return await import(`https://${rest}`);
+      return await import(/* webpackIgnore: true */ `https://${rest}`);
     case "http":
-      return await import(`http://${rest}`);
+      return await import(/* webpackIgnore: true */ `http://${rest}`);
     default: {
       // Of any other scheme, such as `data:`: by a module that passes it on.
       const relay = `import * as it from ${JSON.stringify(url)};` +
         `export default it;`;
       const module = await import(
+        /* webpackIgnore: true */
         `data:text/${`javascript,${encodeURIComponent(relay)}`}`
       );
       return module.default;

@@ -45,11 +45,11 @@ export class PlainChannel extends Posting implements Channel {
     this.events.onReady();
   }
 
-  send(call: Call): void {
+  send(call: Call): boolean {
     const { fn, kind, deadline = 0, transferResult = false, group = 0 } =
       call.request;
     const id = this.define(fn);
-    this.postPayload(call, ({ wire }) => ({
+    this.postPayload(call, true, ({ wire }) => ({
       kind: "call",
       call: kind,
       fn: id,
@@ -59,6 +59,7 @@ export class PlainChannel extends Posting implements Channel {
       group,
     }));
     this.#call = call;
+    return true;
   }
 
   has(calls: ReadonlySet<Call>): boolean {

@@ -212,14 +212,18 @@ export class Scheduler<W extends Schedulable> {
       this.#maySend = true;
       if (this.#queue.at(0) !== call) continue; // a getter has ended the pool
       if (worker === undefined) return;
-      // Its buffers could not be taken back: it waits for an idle worker.
-      if (takesBuffers(call) && worker.channel.inFlight > 0) return;
+      const { channel } = worker;
+      const isIdle = channel.inFlight === 0;
+      // It waits for an idle worker: its buffers could not be taken back, or it may
+      // wait for others, and what it waits for must not be behind it.
+      const waits = takesBuffers(call) || (call.mayWait && !this.#blocking);
+      if (waits && !isIdle) return;
       this.#queue.shift();
       let unsent: UnsentError | undefined;
       try {
         this.#maySend = false;
-        if (worker.channel.inFlight === 0) worker.headway.fresh = true;
-        worker.channel.send(call);
+        if (isIdle) worker.headway.fresh = true;
+        if (!channel.send(call, this.#blocking)) return this.requeue([call]);
       } catch (error) {
         unsent = error instanceof UnsentError ? error : new UnsentError(error);
       } finally {

@@ -155,7 +155,7 @@ export class SharedChannel extends Posting implements Channel {
     this.#cells[LaneCell.Favoured] = isNext ? 1 : 0;
   }
 
-  send(call: Call): void {
+  send(call: Call, anyway = false): boolean {
     const { request } = call;
     const ring = this.#calls;
     const fn = this.define(request.fn);
@@ -178,11 +178,12 @@ export class SharedChannel extends Posting implements Channel {
     }
     if (end >= 0) {
       this.#publish(call, at, end, fn, count, false);
-      return this.#ring();
+      this.#ring();
+      return true;
     }
     let isSent = false;
     try {
-      this.postPayload(call, ({ wire }) => {
+      return this.postPayload(call, anyway, ({ wire }) => {
         // The frame first: the message wakes the worker, which finds it then.
         this.#publish(call, at, values, fn, this.#payloadsPosted, true);
         this.#payloadsPosted = (this.#payloadsPosted + 1) | 0;

@@ -23,7 +23,7 @@ import {
 } from "./limits.ts";
 import { ignoreRejections, isThenable } from "./promises.ts";
 import { realm } from "./realm.ts";
-import { hold, release } from "./runtime/loop.ts";
+import { hold, onAbort, release } from "./runtime/loop.ts";
 import { afterTurn, isTurnOverdue } from "./turn.ts";
 import { timeoutError } from "./check.ts";
 
@@ -96,7 +96,7 @@ export class Stream implements AsyncIterableIterator<unknown> {
   #owed: { error: unknown } | undefined;
   readonly #takers: Taker[] = [];
   #state: "new" | "running" | "over" = "new";
-  readonly #abort = () => this.#fail(this.#request.limits.signal!.reason, true);
+  #unwatch = doNothing;
 
   /**
    * @param host The pool.
@@ -127,7 +127,13 @@ export class Stream implements AsyncIterableIterator<unknown> {
           return reject(error);
         }
         this.#state = "running";
-        limits.signal?.addEventListener("abort", this.#abort, { once: true });
+        const { signal } = limits;
+        if (signal !== undefined) {
+          this.#unwatch = onAbort(
+            signal,
+            () => this.#fail(signal.reason, true),
+          );
+        }
         try {
           this.#start();
         } catch (error) {
@@ -422,7 +428,7 @@ export class Stream implements AsyncIterableIterator<unknown> {
   #end(stop: boolean, failed: boolean): void {
     if (this.#state === "over") return;
     this.#state = "over";
-    this.#request.limits.signal?.removeEventListener("abort", this.#abort);
+    this.#unwatch();
     this.#drop(stop);
     for (const taker of this.#takers.splice(0)) {
       taker.unwatch();

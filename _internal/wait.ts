@@ -1,7 +1,6 @@
 /**
- * How a thread waits for shared memory to change, blocking or not. Nothing else
- * that is woken sleeps, but for those who do work that others announce: see
- * consumer.ts. ARCHITECTURE.md has the argument why no wake-up is lost. Before a
+ * How a thread waits for shared memory to change, blocking or not. (Who does work
+ * that others announce sleeps in consumer.ts.) ARCHITECTURE.md has the argument why no wake-up is lost. Before a
  * sleep it may pay to spin: see spin.ts.
  *
  * The rule for whoever uses it: change the word first, then ring. The rule

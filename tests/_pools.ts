@@ -5,7 +5,7 @@
  */
 
 import { assertEquals } from "@std/assert";
-import { Barrier, Event, ProcessPool, ThreadPool } from "../mod.ts";
+import { Barrier, ProcessPool, ThreadPool } from "../mod.ts";
 import { travel } from "../_internal/dispatcher.ts";
 
 /** Both kinds of pool: one contract. */
@@ -82,19 +82,20 @@ export async function endInTurn(
   await pool.map(meet, [ready, ready], { chunkSize: 1 }); // both are there
   const early = new Set<string>();
   while (early.size < 2) {
-    const turn = new Event();
+    const turn = sharedCells();
     const items: Turn[] = [{ name: "late", turn }, { name: "early", turn }];
     if (Math.random() < 0.5) items.reverse();
     const first = ask(pool, items);
     // One of these comes after "early" in its worker, and tells "late" so.
-    const come = (turn: Event, here: Event) => {
-      turn.set();
-      here.set();
+    const come = (turn: Int32Array, here: Int32Array) => {
+      Atomics.store(turn, 0, 1);
+      Atomics.notify(turn, 0);
+      Atomics.store(here, 0, 1);
     };
-    const here = [new Event(), new Event()];
-    const calls = here.map((event) => pool.apply(come, [turn, event]));
+    const here = [sharedCells(), sharedCells()];
+    const calls = here.map((cells) => pool.apply(come, [turn, cells]));
     const deadline = Date.now() + 10_000;
-    while (!here.every((event) => event.isSet())) {
+    while (!here.every((cells) => Atomics.load(cells, 0) === 1)) {
       if (Date.now() > deadline) throw new Error("never came");
     }
     const [name, worker] = (await first).split(" ");
@@ -108,8 +109,8 @@ export async function endInTurn(
 export interface Turn {
   /** When it is to end. */
   name: "early" | "late";
-  /** Is set once "early" has ended. */
-  turn: Event;
+  /** Becomes 1 once "early" has ended. */
+  turn: Int32Array;
 }
 
 /** Collects the shared memory that is made, until it is stopped. */

@@ -580,7 +580,7 @@ test("map() rejects with the error that came first in time", {
   timeout,
 }, async () => {
   const fail = ({ name, turn }: Turn) => {
-    if (name === "late") turn.waitSync();
+    if (name === "late") Atomics.wait(turn, 0, 0);
     throw new Error(`${name} ${self.name}`);
   };
   await endInTurn(async (pool, items) => {

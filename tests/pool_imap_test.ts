@@ -623,7 +623,7 @@ test("imapUnordered() gives results in the order in which they came about", {
   timeout,
 }, async () => {
   const wait = ({ name, turn }: Turn) => {
-    if (name === "late") turn.waitSync();
+    if (name === "late") Atomics.wait(turn, 0, 0);
     return `${name} ${self.name}`;
   };
   await endInTurn(async (pool, items) => {

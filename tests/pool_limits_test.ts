@@ -67,7 +67,7 @@ async function assertTimesOut(
   );
   const took = performance.now() - began;
   assertEquals(error.name, "TimeoutError");
-  assert(took > atLeast - 5, `${took} ms`);
+  assert(took > atLeast - 1, `${took} ms`);
   assert(took < atLeast + 5000, `${took} ms`);
 }
 
@@ -97,7 +97,7 @@ for (const Pool of POOLS) {
     const calls = submissions(pool, { timeout: 60 });
     assertEquals(await outcomes(calls), calls.map(() => "TimeoutError"));
     const took = performance.now() - began;
-    assert(took > 55 && took < 5000, `${took} ms`);
+    assert(took > 59 && took < 5000, `${took} ms`);
   });
 
   test(`${name} does not begin a call that is given 0 ms`, {
@@ -700,9 +700,9 @@ test("Of calls that are given up one by one the others are not sent again", {
   const ends = outcomes(calls);
   let sent = 0;
   const { send } = SharedChannel.prototype;
-  SharedChannel.prototype.send = function (call) {
+  SharedChannel.prototype.send = function (call, anyway) {
     sent++;
-    send.call(this, call);
+    return send.call(this, call, anyway);
   };
   try {
     for (const controller of controllers.slice(1)) controller.abort();

@@ -1191,6 +1191,29 @@ test("ProcessPool ends although calls could not be sent", {
   assertEquals(await last, ["DataCloneError", 1]);
 });
 
+test("ProcessPool sends no call behind one that may wait for it", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(2);
+  const wait = async (event: Event) => {
+    await event.wait();
+  };
+  const set = (event: Event) => event.set();
+  const gate = new Event();
+  const held = [pool.apply(wait, [gate]), pool.apply(wait, [gate])];
+  await until(() => pool.stats().busy === 2);
+  const [one, two] = [new Event(), new Event()];
+  const calls = [
+    pool.apply(wait, [one]),
+    pool.apply(() => {}),
+    pool.apply(set, [one]),
+    pool.apply(wait, [two]),
+    pool.apply(set, [two]),
+  ];
+  gate.set();
+  await Promise.all([...held, ...calls]);
+});
+
 test("ProcessPool runs what may wait for each other side by side", {
   timeout,
 }, async () => {

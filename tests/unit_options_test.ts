@@ -30,6 +30,8 @@ const BAD_MAPS: [options: Any, message: string][] = [
     { transferResult: "yes" },
     'transferResult must be true or false: received "',
   ],
+  [{ chunksize: 2 }, "there is no option chunksize: did you mean chunkSize?"],
+  [{ chunk_size: 2 }, "there is no option chunk_size: did you mean chunkSize?"],
 ];
 
 for (const Pool of [ProcessPool, ThreadPool]) {
@@ -46,6 +48,7 @@ for (const Pool of [ProcessPool, ThreadPool]) {
         [[fn, [1], { transfer: 1 }], "transfer must be an array: received 1"],
         [[fn, [1], { signal: "stop" }], "signal must be an AbortSignal"],
         [[fn, [1], { timeout: NaN }], "timeout must"],
+        [[fn, [1], { timeOut: 1 }], "no option timeOut: did you mean timeout?"],
         [[fn, [1], { transferResult: 1 }], "transferResult must be true or"],
       ] as [Any, string][]
     ) {
@@ -131,6 +134,7 @@ for (const Pool of [ProcessPool, ThreadPool]) {
       const [options, message] of [
         [{ initargs: 1 }, "initargs must be an array: received 1"],
         [{ initializer: 1 }, "initializer must be a function: received 1"],
+        [{ maxtasksperchild: 1 }, "did you mean maxTasksPerChild?"],
       ] as [Any, string][]
     ) assertThrows(() => new Pool(1, options), TypeError, message);
   });

@@ -364,7 +364,7 @@ function newPuppet(ready: boolean, pace: number): Puppet {
       return calls.length < 40;
     },
     favour: nothing,
-    send: (call: Call) => void calls.push(call),
+    send: (call: Call) => calls.push(call) > 0,
     takeBack: () => calls.splice(begun),
   };
   const puppet: Puppet = {

@@ -247,6 +247,12 @@ test("Process runs a function in strict mode, without what is around it", {
     }
   }, sharedCell());
   assertEquals(code, 0, String(around.value));
+  const arrow = function (this: unknown) {
+    return () => {
+      if (this !== undefined) throw new Error("this is something");
+    };
+  }.call(around);
+  assertEquals(await run(arrow), 0);
 });
 
 test("Process gives the same function its own start each time", {

@@ -99,6 +99,44 @@ export interface Limits {
   signal?: AbortSignal | undefined;
 }
 
+/** Whom to tell that a signal aborts. */
+interface AbortWatch {
+  callbacks: Set<() => void>;
+  tell: () => void;
+}
+
+/**
+ * One listener for all who watch a signal: platforms look through all listeners
+ * to remove one, and Node warns of more than ten.
+ */
+const abortWatches = new WeakMap<AbortSignal, AbortWatch>();
+
+/**
+ * Calls back when a signal aborts.
+ *
+ * @param signal The signal, which has not aborted yet.
+ * @param callback Called once, at most; does not throw.
+ * @returns Stops it, and leaves nothing behind.
+ */
+export function onAbort(signal: AbortSignal, callback: () => void): () => void {
+  let watch = abortWatches.get(signal);
+  if (watch === undefined) {
+    const callbacks = new Set<() => void>();
+    const tell = () => {
+      for (const callback of callbacks) callback();
+    };
+    abortWatches.set(signal, watch = { callbacks, tell });
+    signal.addEventListener("abort", tell);
+  }
+  const { callbacks, tell } = watch;
+  callbacks.add(callback);
+  return () => {
+    if (!callbacks.delete(callback) || callbacks.size > 0) return;
+    signal.removeEventListener("abort", tell);
+    abortWatches.delete(signal);
+  };
+}
+
 /**
  * Calls back when a time is up, and when a signal aborts.
  *
@@ -113,9 +151,9 @@ export function whenOver(
   const stopTimer = timeout === Infinity
     ? undefined
     : startTimer(callback, timeout);
-  signal?.addEventListener("abort", callback, { once: true });
+  const stopWatch = signal && onAbort(signal, callback);
   return () => {
     stopTimer?.();
-    signal?.removeEventListener("abort", callback);
+    stopWatch?.();
   };
 }
