@@ -739,8 +739,9 @@ export abstract class Pool {
  *   elsewhere.
  * - A call that times out or is aborted is really stopped, and its worker
  *   replaced. Deno cannot stop a thread that is busy: there a call with a
- *   `timeout` runs under a watchdog in the worker up to its first `await`; a loop
- *   after that, or one that a `signal` should stop, is abandoned.
+ *   `timeout` runs under a watchdog in the worker up to its first `await`, and the
+ *   worker lives on, unless it has children of its own; a loop after that, or one
+ *   that a `signal` should stop, is abandoned.
  * - An error in a call arrives with its class (one of ECMAScript's, a
  *   `DOMException` or one of this module's, else `Error`), its name, message,
  *   cause, own properties and the worker's stack.
