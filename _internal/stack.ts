@@ -5,8 +5,9 @@
  */
 
 /** A line of a stack that says where, and one of the worker's program. */
-const FRAME = /^\s+at |^\S*@\S+:\d+/;
-const OWN_FRAME = /^(?:\s+at |\S*@).*multiprocessing:worker/;
+const FRAME = /^(?:\s+at |\S*@).*:\d+:\d+\)?$/;
+const OWN_FRAME =
+  /^(?:\s+at |\S*@).*multiprocessing:worker(?:, <anonymous>)?:\d+:\d+\)?$/;
 
 /**
  * Shortens the name of the worker's program, which is all of its source text

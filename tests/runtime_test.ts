@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
+import { runInNewContext } from "node:vm";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { Event, Process, ProcessPool } from "../mod.ts";
 import {
@@ -22,7 +23,7 @@ const root = new URL("../", import.meta.url);
 
 /** What only the files of `_internal/runtime/` may say. */
 const QUESTIONS = [
-  /\b(?:Deno|Bun)\b(?!\.PermissionOptions)/,
+  /\b(?:Deno|Bun)\b/,
   /(?<![.\w"/])process\s*[.?[]/,
   /\b(?:navigator|document|location|WorkerGlobalScope|importScripts)\b/,
   /\bgetBuiltinModule\b|["']node:/,
@@ -296,3 +297,15 @@ if ("Deno" in globalThis) {
       );
     }));
 }
+
+test("An error of another global is sent as an error", {
+  timeout,
+}, async () => {
+  const error = runInNewContext("new RangeError('of another global')");
+  await using pool = new ProcessPool(1);
+  const told = await pool.apply(
+    (error: Error) => [error instanceof Error, error.name, error.message],
+    [error],
+  );
+  assertEquals(told, [true, "RangeError", "of another global"]);
+});

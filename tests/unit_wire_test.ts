@@ -11,7 +11,7 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
-import { Event, PoolClosedError, task } from "../mod.ts";
+import { Event, PoolClosedError, ProcessPool, task } from "../mod.ts";
 import { brand } from "../_internal/brand.ts";
 import {
   type AnyFunction,
@@ -24,7 +24,7 @@ import { decode, encode, located } from "../_internal/codec.ts";
 import { fromThrownWire, toThrownWire } from "../_internal/error_wire.ts";
 import { Latch } from "../_internal/latch.ts";
 import { blame, buffersIn, pack, unpack } from "../_internal/payload.ts";
-import { ProcessPool } from "../mod.ts";
+import { tidyStack } from "../_internal/stack.ts";
 import { difference } from "./_random.ts";
 
 const timeout = 20_000;
@@ -361,6 +361,35 @@ test("reviveCallable() finds marked functions, exports, and nothing else", {
   }
   const stub = task<(a: string, b: string) => string>("node:path", "join");
   assertEquals(describe(stub).kind, "task");
+});
+
+// -- stacks -------------------------------------------------------------------
+
+test("tidyStack() leaves out what is the worker's program, and nothing else", {
+  timeout,
+}, () => {
+  const blob = "blob:34ca9896-2046-4e56-8662-7013b09da398";
+  const message = "Error: at last\n  at home, at multiprocessing:worker";
+  const stacks = [
+    [
+      "    at f (multiprocessing:f:1:30)\n    at file:///a/b.ts:3:4",
+      `    at async ot.#o (multiprocessing:worker, <anonymous>:3:5)\n` +
+      `    at Jo (${blob}:3:87)`,
+    ],
+    [
+      "f@multiprocessing:f:1:30\n@file:///a/b.ts:3:4",
+      "Jo@" + blob + ":3:87\n@multiprocessing:worker:1:2",
+    ],
+  ];
+  for (const [theirs, ours] of stacks) {
+    assertEquals(
+      tidyStack(`${message}\n${theirs}\n${ours}`),
+      `${message}\n${theirs}`,
+    );
+    const alone = tidyStack(`${message}\n${ours}`);
+    assertEquals(alone.split("\n").length, 4, alone);
+    assertFalse(alone.includes(blob));
+  }
 });
 
 // -- errors -------------------------------------------------------------------
