@@ -747,7 +747,8 @@ export abstract class Pool {
  *   cause, own properties and the worker's stack.
  * - Calls begin in the order of their submission, or nearly so: a short one does
  *   not wait behind a long one while another worker is idle. The order is strict
- *   from each call on that is given an event or a barrier.
+ *   from each call on that is given an event or a barrier, but for what is sent
+ *   ahead while this thread blocks.
  * - A pool with nothing to do does not keep the program from ending; nor does what
  *   runs on after a `map` that failed, or an iteration that was left.
  * - Until it ends it keeps each function that it was given, once for each source

@@ -182,17 +182,23 @@ function compile({ text, name }: SourceWire): AnyFunction {
   return fn;
 }
 
+/** What an arrow function sees of the function around it, beside `this`. */
+const OF_A_FUNCTION = /\barguments\b|\bnew\s*\.\s*target\b/;
+
 /** Indirect: the text sees the globals and nothing of this module. */
 const evaluateGlobally = eval;
 
 function evaluate(text: string, name: string): AnyFunction {
   const label = name.replace(/[^\w$.-]/g, "_") || "anonymous";
-  // In a function, or \`this\` of an arrow function would be the global object.
+  const url = `\n//# sourceURL=multiprocessing:${label}`;
+  // In a function, or "this" of an arrow function would be the global object; but
+  // that has arguments, which an arrow function must not see.
   const attempt = (expression: string) =>
-    evaluateGlobally(
-      `(function(){"use strict";return(${expression}\n)})` +
-        `\n//# sourceURL=multiprocessing:${label}`,
-    )();
+    OF_A_FUNCTION.test(text)
+      ? evaluateGlobally(`"use strict";(${expression}\n)${url}`)
+      : evaluateGlobally(
+        `(function(){"use strict";return(${expression}\n)})${url}`,
+      )();
   let failure: unknown;
   for (const form of forms(text)) {
     try {

@@ -71,22 +71,27 @@ export class Child {
       workerUrl,
       job: options.job,
     };
-    this.#thread = startThread({
-      source: program,
-      name: options.name,
-      boot,
-      permissions: options.permissions,
-      url: workerUrl,
-      onExit: (code, error) => {
-        if (this.over) return this.#leave(false);
-        this.#end();
-        const { port } = this.#thread;
-        const told = options.onExit(code, error);
-        if (told === undefined) port.close();
-        else told.finally(() => port.close());
-      },
-    });
     realm.children++;
+    try {
+      this.#thread = startThread({
+        source: program,
+        name: options.name,
+        boot,
+        permissions: options.permissions,
+        url: workerUrl,
+        onExit: (code, error) => {
+          if (this.over) return this.#leave(false);
+          this.#end();
+          const { port } = this.#thread;
+          const told = options.onExit(code, error);
+          if (told === undefined) port.close();
+          else told.finally(() => port.close());
+        },
+      });
+    } catch (error) {
+      realm.children--;
+      throw error;
+    }
   }
 
   /** The wire to it. */

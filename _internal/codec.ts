@@ -288,7 +288,8 @@ function isBoxed(value: object): boolean {
 /** Whether an object is an error, perhaps of another global, and not one in name only. */
 function isError(value: object): boolean {
   const tag = Object.prototype.toString.call(value);
-  return tag === ERROR_TAG || (value instanceof Error && tag !== PLAIN_TAG);
+  return (tag === ERROR_TAG && !(Symbol.toStringTag in value)) ||
+    (value instanceof Error && tag !== PLAIN_TAG);
 }
 
 const ERROR_TAG = "[object Error]";

@@ -107,6 +107,8 @@ export class Scheduler<W extends Schedulable> {
   #dealing: number | undefined;
   /** Whether this thread is to block. */
   #blocking = false;
+  /** Calls that may wait for others were sent ahead, as it was to block. */
+  #early = false;
 
   /**
    * @param events Who is told.
@@ -224,6 +226,7 @@ export class Scheduler<W extends Schedulable> {
         this.#maySend = false;
         if (isIdle) worker.headway.fresh = true;
         if (!channel.send(call, this.#blocking)) return this.requeue([call]);
+        if (call.mayWait && !isIdle) this.#early = true;
       } catch (error) {
         unsent = error instanceof UnsentError ? error : new UnsentError(error);
       } finally {
@@ -245,10 +248,21 @@ export class Scheduler<W extends Schedulable> {
    * what a call in the queue does.
    */
   sendAll(): void {
+    const before = this.#blocking; // a getter may block this thread
     this.#blocking = true;
     this.send();
-    this.#blocking = false;
+    this.#blocking = before;
+    if (this.#early) queueMicrotask(this.#recall);
   }
+
+  /** This thread goes on: what was sent ahead goes back to its place in the queue. */
+  readonly #recall = (): void => {
+    if (!this.#early) return;
+    if (!this.#maySend) return queueMicrotask(this.#recall);
+    this.#early = false;
+    for (const worker of this.#workers) this.requeue(this.takeBack(worker));
+    this.dispatch();
+  };
 
   /**
    * Does something during which nothing is sent.

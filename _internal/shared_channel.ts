@@ -159,8 +159,6 @@ export class SharedChannel extends Posting implements Channel {
     const { request } = call;
     const ring = this.#calls;
     const fn = this.define(request.fn);
-    this.#lastFunction = request.fn;
-    this.#lastNumber = fn;
     const at = this.#room();
     const values = at + CallFrame.Values;
     const limit = at + ring.largest;
@@ -236,6 +234,8 @@ export class SharedChannel extends Posting implements Channel {
     ring.words[word + CallFrame.Function] = fn;
     ring.words[word + CallFrame.Count] = count;
     ring.numbers[(at + CallFrame.Deadline) >> 3] = request.deadline ?? 0;
+    this.#lastFunction = request.fn;
+    this.#lastNumber = fn;
     const number = posted ? count : undefined;
     this.#entries.push({ call, from: this.#at, number });
     this.#at = end;

@@ -4,24 +4,31 @@
  * @module
  */
 
+/** What the worker's program is called; no function that is sent can be. */
+export const PROGRAM_NAME = "multiprocessing/worker";
+
 /** A line of a stack that says where, and one of the worker's program. */
 const FRAME = /^(?:\s+at |\S*@).*:\d+:\d+\)?$/;
-const OWN_FRAME =
-  /^(?:\s+at |\S*@).*multiprocessing:worker(?:, <anonymous>)?:\d+:\d+\)?$/;
+const OWN_FRAME = new RegExp(
+  String.raw`^(?:\s+at |\S*@).*${PROGRAM_NAME}(?:, <anonymous>)?:\d+:\d+\)?$`,
+);
+/** What it is loaded by, whole or shortened by the platform. */
+const OWN_URL =
+  /data:text\/javascript,(?:addEventListener|import%20%7B%20workerData)[^\s:]*|blob:[\da-f-]{36}/g;
+/** A module in a URL. */
+const LONG_URL = /(data:[^\s:,]*,[^\s:]{60})[^\s:]{140,}/g;
 
 /**
- * Shortens the name of the worker's program, which is all of its source text
- * percent-encoded or a number, wherever a stack has it, and leaves its frames
- * out, unless there are no others.
+ * Leaves the frames of the worker's program out of a stack, unless there are no
+ * others, and shortens modules in URLs.
  *
  * @param text A stack, or what has one inside.
  * @returns The readable text.
  */
 export function tidyStack(text: string): string {
-  const tidy = text.replace(
-    /data:text\/javascript,(?:[^\s:]{200,}|[^\s:]*\.{6}[^\s:]*)|blob:[\da-f-]{36}/g,
-    "multiprocessing:worker",
-  );
+  const tidy = text
+    .replace(OWN_URL, PROGRAM_NAME)
+    .replace(LONG_URL, "$1...");
   const lines = tidy.split("\n").filter((line) => !OWN_FRAME.test(line));
   return lines.some((line) => FRAME.test(line)) ? lines.join("\n") : tidy;
 }

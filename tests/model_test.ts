@@ -348,8 +348,8 @@ const mistakes: [title: string, maker: Maker, ...edits: Edit[]][] = [
     },
     {
       file: "_internal/worker/fast_lane.ts",
-      find: "return this.#ring();",
-      replace: "return;",
+      find: "AnswerFrame.Value, time);\n      this.#ring();",
+      replace: "AnswerFrame.Value, time);",
     },
   ],
   [
@@ -376,11 +376,11 @@ const mistakes: [title: string, maker: Maker, ...edits: Edit[]][] = [
     lanes("", small, [LONG], 1),
     {
       file: "_internal/worker/fast_lane.ts",
-      find: `    this.#publish(at, at + HEADER, AnswerFrame.Posted, time);
-    this.#runner.answer(task, outcome);
+      find: `      this.#publish(at, at + HEADER, AnswerFrame.Posted, time);
+      this.#runner.answer(task, outcome);
 `,
-      replace: `    this.#runner.answer(task, outcome);
-    this.#publish(at, at + HEADER, AnswerFrame.Posted, time);
+      replace: `      this.#runner.answer(task, outcome);
+      this.#publish(at, at + HEADER, AnswerFrame.Posted, time);
 `,
     },
   ],

@@ -840,3 +840,23 @@ test(
     assertEquals(await pool.apply(askInner, [1], { timeout: 20_000 }), -1);
   },
 );
+
+test(
+  "A worker that is to end after a call that was interrupted answers first",
+  {
+    timeout: 60_000,
+  },
+  async () => {
+    await using pool = new ProcessPool(1);
+    assertEquals(await pool.apply(askInner, [1]), -1); // it has a child
+    const long = (n: number) => "x".repeat(n); // no room for a fifth answer
+    const calls: Promise<unknown>[] = [30_000, 30_000, 30_000, 30_000]
+      .map((n) => pool.apply(long, [n]));
+    const limit = 200;
+    const stuck = pool.apply(spin, [], { timeout: limit });
+    const began = performance.now();
+    while (performance.now() - began < 2 * limit); // nobody reads the answers
+    assertEquals(await outcomes([stuck]), ["TimeoutError"]);
+    assertEquals((await Promise.all(calls)).length, 4);
+  },
+);

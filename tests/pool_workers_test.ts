@@ -4,6 +4,7 @@ import { test } from "node:test";
 import {
   assert,
   assertEquals,
+  assertFalse,
   assertRejects,
   assertStrictEquals,
   assertThrows,
@@ -18,7 +19,7 @@ import {
 } from "../mod.ts";
 import { travel } from "../_internal/dispatcher.ts";
 import { LaneCell } from "../_internal/protocol.ts";
-import { cores } from "../_internal/runtime/which.ts";
+import { cores, mayBlock } from "../_internal/runtime/which.ts";
 import { runProgram } from "./_program.ts";
 import {
   abandonsBusyThreads,
@@ -1211,6 +1212,31 @@ test("ProcessPool sends no call behind one that may wait for it", {
     pool.apply(set, [two]),
   ];
   gate.set();
+  await Promise.all([...held, ...calls]);
+});
+
+test("ProcessPool keeps to that after its thread has blocked", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(2);
+  const wait = async (event: Event) => {
+    await event.wait();
+  };
+  const set = (event: Event) => event.set();
+  const [gateA, gateB, one, two] = Array.from({ length: 4 }, () => new Event());
+  const held = [pool.apply(wait, [gateA!]), pool.apply(wait, [gateB!])];
+  await until(() => pool.stats().busy === 2);
+  const calls = [
+    pool.apply(wait, [one!]),
+    pool.apply(() => {}),
+    pool.apply(set, [one!]),
+    pool.apply(wait, [two!]),
+    pool.apply(set, [two!]),
+  ];
+  if (mayBlock) assertFalse(new Event().waitSync({ timeout: 1 }));
+  await null; // what was sent before it blocked comes back
+  gateA!.set();
+  gateB!.set();
   await Promise.all([...held, ...calls]);
 });
 

@@ -287,6 +287,18 @@ test("reviveCallable() makes functions of every form", { timeout }, () => {
   }
 });
 
+test("An arrow function sees nothing of the function it is made in", {
+  timeout,
+}, () => {
+  const make = (text: string) =>
+    reviveCallable({ kind: "source", text, name: "f" }) as AnyFunction;
+  assertEquals(make("() => this")(), undefined);
+  assertThrows(() => make("() => arguments[0]")(1), ReferenceError);
+  assertThrows(() => make("() => new.target"), SyntaxError);
+  assertEquals(make("function f() { return arguments[0]; }")(1), 1);
+  assertEquals(make("f() { return [this, arguments[0]]; }")(1), [undefined, 1]);
+});
+
 test("reviveSync() explains a missing variable, now or later", {
   timeout,
 }, async () => {
@@ -363,22 +375,31 @@ test("reviveCallable() finds marked functions, exports, and nothing else", {
   assertEquals(describe(stub).kind, "task");
 });
 
+test("What only says that it is an error is sent as what it is", {
+  timeout,
+}, async () => {
+  const event = new Event();
+  const named = { [Symbol.toStringTag]: "Error", event };
+  const sent = structuredClone(encode(named, "args", "test"));
+  assert((await decode(sent) as typeof named).event instanceof Event);
+});
+
 // -- stacks -------------------------------------------------------------------
 
 test("tidyStack() leaves out what is the worker's program, and nothing else", {
   timeout,
 }, () => {
   const blob = "blob:34ca9896-2046-4e56-8662-7013b09da398";
-  const message = "Error: at last\n  at home, at multiprocessing:worker";
+  const message = "Error: at last\n  at home, at multiprocessing/worker";
   const stacks = [
     [
       "    at f (multiprocessing:f:1:30)\n    at file:///a/b.ts:3:4",
-      `    at async ot.#o (multiprocessing:worker, <anonymous>:3:5)\n` +
+      `    at async ot.#o (multiprocessing/worker, <anonymous>:3:5)\n` +
       `    at Jo (${blob}:3:87)`,
     ],
     [
       "f@multiprocessing:f:1:30\n@file:///a/b.ts:3:4",
-      "Jo@" + blob + ":3:87\n@multiprocessing:worker:1:2",
+      "Jo@" + blob + ":3:87\n@multiprocessing/worker:1:2",
     ],
   ];
   for (const [theirs, ours] of stacks) {

@@ -7,6 +7,7 @@
  */
 
 import { timers } from "./loop.ts";
+import { PROGRAM_NAME } from "../stack.ts";
 import { sharedCells } from "./memory.ts";
 import { closeScope, endBy, exitThread } from "./this_thread.ts";
 import {
@@ -125,7 +126,7 @@ const MESSAGE_LOADER = `addEventListener("message", ({ data }) => {
 
 /** A program as a script; V8 would parse it twice in a function. */
 function asScript(source: string): string {
-  return `"use strict";${source}\n//# sourceURL=multiprocessing:worker`;
+  return `"use strict";${source}\n//# sourceURL=${PROGRAM_NAME}`;
 }
 
 /**

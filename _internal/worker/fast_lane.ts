@@ -206,8 +206,8 @@ export class FastLane implements Lane {
             task.wire = payload;
             return this.#run(task);
           }
+          if (!hearsOn) this.#runner.spoilt = true;
           this.#answer(task, this.#runner.unreadable(task));
-          if (!hearsOn) this.#leave();
         },
         () =>
           (Atomics.load(this.#cells, LaneCell.PayloadsPosted) - count | 0) > 0,
@@ -296,19 +296,12 @@ export class FastLane implements Lane {
     afterTurn(() => this.#go());
   }
 
-  /** Ends this thread once its answer is on its way; nothing more begins. */
-  #leave(): void {
-    this.#held = true;
-    nextTurn(() => endThread(1));
-  }
-
   #answer(task: Task, outcome: Outcome): void {
     const time = timeOf(this.#bell);
     if (outcome.ok) return this.#give(task, outcome, time);
     if (outcome.dropped) return this.#drop(time);
     const second = this.#runner.failsSecond(task.group);
     this.#give(task, { ...outcome, second }, time);
-    if (this.#runner.spoilt) this.#leave();
   }
 
   #give(task: Task, outcome: Outcome, time: number): void {
@@ -327,12 +320,16 @@ export class FastLane implements Lane {
     }
     if (end >= 0) {
       this.#publish(at, end, AnswerFrame.Value, time);
-      return this.#ring();
+      this.#ring();
+    } else {
+      // The frame first: the message wakes the pool, which finds it then.
+      this.#publish(at, at + HEADER, AnswerFrame.Posted, time);
+      this.#runner.answer(task, outcome);
+      Atomics.add(this.#cells, LaneCell.AnswersPosted, 1);
     }
-    // The frame first: the message wakes the pool, which finds it then.
-    this.#publish(at, at + HEADER, AnswerFrame.Posted, time);
-    this.#runner.answer(task, outcome);
-    Atomics.add(this.#cells, LaneCell.AnswersPosted, 1);
+    if (!this.#runner.spoilt) return;
+    this.#held = true; // nothing more begins
+    nextTurn(() => endThread(1)); // the answer is on its way then
   }
 
   /** Answers that a call was not begun. */

@@ -57,9 +57,10 @@ export class Runner {
   readonly #port: Port;
   readonly functions: KnownFunctions;
   /**
-   * A watchdog has interrupted a call in a thread that has children. It runs no
+   * Whether the thread must end once it has answered. Its port may be dead; or a
+   * watchdog has interrupted a call in a thread that has children: that runs no
    * `finally`, so it may have been this module that was stopped half-way, and a pool
-   * of the thread's own may never send a call again: the thread must end.
+   * of the thread's own may never send a call again.
    */
   spoilt = false;
   readonly #revived: AnyFunction[] = [];
