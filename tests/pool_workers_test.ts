@@ -1192,53 +1192,32 @@ test("ProcessPool ends although calls could not be sent", {
   assertEquals(await last, ["DataCloneError", 1]);
 });
 
-test("ProcessPool sends no call behind one that may wait for it", {
-  timeout,
-}, async () => {
-  await using pool = new ProcessPool(2);
-  const wait = async (event: Event) => {
-    await event.wait();
-  };
-  const set = (event: Event) => event.set();
-  const gate = new Event();
-  const held = [pool.apply(wait, [gate]), pool.apply(wait, [gate])];
-  await until(() => pool.stats().busy === 2);
-  const [one, two] = [new Event(), new Event()];
-  const calls = [
-    pool.apply(wait, [one]),
-    pool.apply(() => {}),
-    pool.apply(set, [one]),
-    pool.apply(wait, [two]),
-    pool.apply(set, [two]),
-  ];
-  gate.set();
-  await Promise.all([...held, ...calls]);
-});
-
-test("ProcessPool keeps to that after its thread has blocked", {
-  timeout,
-}, async () => {
-  await using pool = new ProcessPool(2);
-  const wait = async (event: Event) => {
-    await event.wait();
-  };
-  const set = (event: Event) => event.set();
-  const [gateA, gateB, one, two] = Array.from({ length: 4 }, () => new Event());
-  const held = [pool.apply(wait, [gateA!]), pool.apply(wait, [gateB!])];
-  await until(() => pool.stats().busy === 2);
-  const calls = [
-    pool.apply(wait, [one!]),
-    pool.apply(() => {}),
-    pool.apply(set, [one!]),
-    pool.apply(wait, [two!]),
-    pool.apply(set, [two!]),
-  ];
-  if (mayBlock) assertFalse(new Event().waitSync({ timeout: 1 }));
-  await null; // what was sent before it blocked comes back
-  gateA!.set();
-  gateB!.set();
-  await Promise.all([...held, ...calls]);
-});
+for (const blocks of [false, true]) {
+  const when = blocks ? "after its thread has blocked" : "at once";
+  test(`ProcessPool sends no call behind one that may wait for it, ${when}`, {
+    timeout,
+  }, async () => {
+    await using pool = new ProcessPool(2);
+    const wait = async (event: Event) => {
+      await event.wait();
+    };
+    const set = (event: Event) => event.set();
+    const [gate, one, two] = [new Event(), new Event(), new Event()];
+    const held = [pool.apply(wait, [gate]), pool.apply(wait, [gate])];
+    await until(() => pool.stats().busy === 2);
+    const calls = [
+      pool.apply(wait, [one]),
+      pool.apply(() => {}),
+      pool.apply(set, [one]),
+      pool.apply(wait, [two]),
+      pool.apply(set, [two]),
+    ];
+    if (blocks && mayBlock) assertFalse(new Event().waitSync({ timeout: 1 }));
+    await null; // what was sent before it blocked comes back
+    gate.set();
+    await Promise.all([...held, ...calls]);
+  });
+}
 
 test("ProcessPool runs what may wait for each other side by side", {
   timeout,
