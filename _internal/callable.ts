@@ -288,7 +288,7 @@ export function reviveValue(
   wire: TaskWire,
 ): AnyFunction | Promise<AnyFunction> {
   const key = keyOf(wire);
-  return realm.tasks.get(key) ?? realm.stubs.get(key) ?? reviveCallable(wire);
+  return realm.tasks.get(key) ?? realm.stubs.get(key) ?? findTask(wire);
 }
 
 /**

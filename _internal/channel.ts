@@ -119,7 +119,7 @@ export interface ChannelEvents {
 /** How long a message may be on its way from a worker that has ended. */
 const PATIENCE_MS = 100;
 /** How many turns of the event loop, likewise. */
-const PATIENCE_TURNS = 50;
+export const PATIENCE_TURNS = 50;
 
 /** An answer that came as a message, perhaps one that cannot be read. */
 export type PostedWire = OutcomeWire | "unreadable";
@@ -137,6 +137,9 @@ export abstract class Posting {
   readonly #posted = new Map<string, number>();
   /** Someone waits for the last messages of a worker that has ended. */
   #last: { promise: Promise<void>; end: () => void } | undefined;
+
+  /** As of {@linkcode Channel.inFlight}. */
+  abstract readonly inFlight: number;
 
   /**
    * @param events Who is told.
@@ -235,9 +238,6 @@ export abstract class Posting {
     }
     return number;
   }
-
-  /** How many calls were sent and not answered. */
-  abstract readonly inFlight: number;
 
   /** Posts a message with the payload of a call; as of {@linkcode Channel.send}. */
   protected postPayload(

@@ -19,6 +19,7 @@ import {
   describe,
   nameOf,
 } from "./callable.ts";
+import { PATIENCE_TURNS } from "./channel.ts";
 import { PlainChannel } from "./plain_channel.ts";
 import {
   type LaneSizes,
@@ -75,9 +76,6 @@ const WATCHDOG_GRACE_MS = 1000;
 
 /** After so many workers that ended before they answered anything, no more are made. */
 const MAX_USELESS = 16;
-
-/** For so many turns the last message of a worker that ended may come. */
-const PATIENCE_TURNS = 50;
 
 /** So often answers to earlier calls are waited for before a worker is stopped. */
 const MAX_WAITS = 50;
@@ -550,7 +548,7 @@ export class Dispatcher implements Executor {
     this.#scheduler.requeue(this.#scheduler.takeBack(worker));
   }
 
-  /** No worker can be made: every call fails, now and later. */
+  /** Every call fails, now and later, and all workers end. */
   #break(error: unknown): void {
     this.#failure ??= { error };
     const calls = [...this.#scheduler.clear(), ...this.#reviving];

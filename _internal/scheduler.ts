@@ -260,9 +260,14 @@ export class Scheduler<W extends Schedulable> {
     if (!this.#early) return;
     if (!this.#maySend) return queueMicrotask(this.#recall);
     this.#early = false;
-    for (const worker of this.#workers) this.requeue(this.takeBack(worker));
+    this.#takeAllBack();
     this.dispatch();
   };
+
+  /** Puts all that has not begun back where it came from. */
+  #takeAllBack(): void {
+    for (const worker of this.#workers) this.requeue(this.takeBack(worker));
+  }
 
   /**
    * Does something during which nothing is sent.
@@ -498,7 +503,7 @@ export class Scheduler<W extends Schedulable> {
     if (others === going.length - 1) return;
     this.#ahead = CALLS_AHEAD;
     this.#calm = 0;
-    for (const worker of this.#workers) this.requeue(this.takeBack(worker));
+    this.#takeAllBack();
     this.send();
   }
 

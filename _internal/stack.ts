@@ -4,8 +4,7 @@
  * @module
  */
 
-/** What the worker's program is called; no function that is sent can be. */
-export const PROGRAM_NAME = "multiprocessing/worker";
+import { PROGRAM_NAME } from "./runtime/threads.ts";
 
 /** A line of a stack that says where, and one of the worker's program. */
 const FRAME = /^(?:\s+at |\S*@).*:\d+:\d+\)?$/;

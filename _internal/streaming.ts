@@ -156,7 +156,7 @@ export class Stream implements AsyncIterableIterator<unknown> {
       taker.unwatch = release;
       if (limits.timeout === Infinity) return;
       const unwatch = watchLimits(
-        { timeout: limits.timeout, signal: undefined },
+        { timeout: limits.timeout },
         this.#action,
         (error) => this.#fail(error, true),
       );

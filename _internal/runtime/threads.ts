@@ -7,7 +7,6 @@
  */
 
 import { timers } from "./loop.ts";
-import { PROGRAM_NAME } from "../stack.ts";
 import { sharedCells } from "./memory.ts";
 import { closeScope, endBy, exitThread } from "./this_thread.ts";
 import {
@@ -123,6 +122,9 @@ const MESSAGE_LOADER = `addEventListener("message", ({ data }) => {
   globalThis[Symbol.for("${HANDED.description}")] = data;
   new Function(data.source)();
 }, { once: true });`;
+
+/** What the worker's program is called in stacks; no function that is sent can be. */
+export const PROGRAM_NAME = "multiprocessing/worker";
 
 /** A program as a script; V8 would parse it twice in a function. */
 function asScript(source: string): string {
