@@ -42,9 +42,11 @@ export interface Channel {
   readonly inFlight: number;
   /** How many of them have not begun. */
   readonly waiting: number;
+  /** The number of the one that begins next; `Infinity` if there is none. */
+  readonly upcoming: number;
   /** Whether another call can be sent now. */
   readonly hasRoom: boolean;
-  /** How many calls the worker has begun, mod 2^16: a change tells that it goes on. */
+  /** How many calls the worker has begun, mod 2^15: a change tells that it goes on. */
   readonly claimed: number;
   /**
    * How many microseconds a call of the function took lately that was sent last;
@@ -59,6 +61,8 @@ export interface Channel {
   open(port: Port): void;
   /** Tells the worker whether it may expect the next call. */
   favour(isNext: boolean): void;
+  /** Lets the worker begin the next call, if it has halted. */
+  resume(): void;
   /**
    * Sends a call.
    *
@@ -106,6 +110,8 @@ export interface Channel {
 export interface ChannelEvents {
   /** An answer; a promise of one if a module must be loaded to know it. */
   onAnswer(call: Call, outcome: Outcome | Promise<Outcome>): void;
+  /** The worker has halted after the last answer, till {@linkcode Channel.resume}. */
+  onHalted(): void;
   /** A message came with an answer, whose frame need not have rung. */
   onHeard(): void;
   /** The worker has said by a message that it is ready. */

@@ -345,6 +345,7 @@ export class Dispatcher implements Executor {
     const events = {
       onAnswer: (call: Call, outcome: Outcome | Promise<Outcome>) =>
         this.#onAnswer(worker, call, outcome),
+      onHalted: () => this.#scheduler.halted(worker),
       onHeard: () => {
         this.#scheduler.drain();
         this.#consumer?.rouse();

@@ -28,6 +28,7 @@ export class PlainChannel extends Posting implements Channel {
 
   readonly claimed = 0;
   readonly pace = Infinity;
+  readonly upcoming = Infinity;
   readonly next = undefined; // no answer waits to be read
 
   get hasRoom(): boolean {
@@ -39,6 +40,7 @@ export class PlainChannel extends Posting implements Channel {
   }
 
   favour(): void {} // it does not spin
+  resume(): void {} // nor halt
 
   protected override onReady(): void {
     this.ready = true;

@@ -92,8 +92,7 @@ export const LaneCell = {
   Ready: 9 * LINE,
   /**
    * [worker] For each function by its number, how many microseconds its calls took
-   * lately, if they were quick; `0` if they were not, or that is not known. A hint,
-   * on which only speed depends.
+   * lately; `0` if that was {@linkcode LONG_US} or more, or is not known. A hint.
    */
   Paces: 10 * LINE,
 } as const;
@@ -107,14 +106,22 @@ export const LANE_CELLS: number = LaneCell.Paces + MAX_DEFINITIONS;
  */
 export const QUICK_US = 50;
 
+/**
+ * What a call takes, in microseconds, for which it is worth a few more that calls
+ * begin strictly in order.
+ */
+export const LONG_US = 4000;
+
 /** The words that all workers of a pool share. */
 export const BellCell = {
   /** [workers] Goes up with every answer, and when a worker is ready. */
   Answers: 0,
   /** [pool] `1` before it sleeps until Answers changes, `0` after. */
   PoolAsleep: LINE,
+  /** [pool] `1` before its thread blocks, `0` after. */
+  PoolBlocked: 2 * LINE,
   /** [both] From here on: which groups have failed; see group.ts. */
-  Groups: 2 * LINE,
+  Groups: 3 * LINE,
 } as const;
 
 /** How many words the bell has. */

@@ -10,7 +10,7 @@ import { readInOrder } from "./answer_clock.ts";
 import { type Call, type Outcome, takesBuffers, UnsentError } from "./call.ts";
 import type { Channel } from "./channel.ts";
 import * as claims from "./claim.ts";
-import { QUICK_US } from "./protocol.ts";
+import { BellCell, QUICK_US } from "./protocol.ts";
 import { Queue } from "./queue.ts";
 import { cores } from "./runtime/which.ts";
 
@@ -36,10 +36,13 @@ const STUCK_MS = 5;
 /** After so many calls that each of the others has begun since, a worker is passed. */
 const PASSING_CALLS = 4;
 
-/** Once one was, no more than this are sent ahead to any: they may have to come back. */
+/** Once one was, a worker has no more than this: what was sent ahead may come back. */
 const CALLS_AHEAD = 16;
 
-/** After so many answers with no worker passed again, twice as many are. */
+/** Of calls that are not quick, once some were out of order. */
+const LONG_CALLS_AHEAD = 4;
+
+/** After so many answers in which that was not seen again, twice as many. */
 const CALM_ANSWERS = 256;
 
 /** So often answers are read between two looks for workers that were passed. */
@@ -56,6 +59,8 @@ export interface Headway {
   before: number;
   /** It is at a call that others pass, and is sent no other until it has answered. */
   passed: boolean;
+  /** The number of the call that it was sent last; `-1` if all came back that waited. */
+  last: number;
 }
 
 /** A worker, for whoever gives it calls. */
@@ -90,8 +95,9 @@ export class Scheduler<W extends Schedulable> {
   #reads = 0;
   /** How many calls have begun. */
   #begun = 0;
-  /** How many calls are sent ahead to a worker, and how many answers came since. */
+  /** How many calls a worker may have, and how many answers came since that was set. */
   #ahead = Infinity;
+  #longAhead = Infinity;
   #calm = 0;
   /** The worker that answers most of the time: the most likely to be awake. */
   #hot: W | undefined;
@@ -226,6 +232,7 @@ export class Scheduler<W extends Schedulable> {
         this.#maySend = false;
         if (isIdle) worker.headway.fresh = true;
         if (!channel.send(call, this.#blocking)) return this.requeue([call]);
+        worker.headway.last = call.number;
         if (call.mayWait && !isIdle) this.#early = true;
       } catch (error) {
         unsent = error instanceof UnsentError ? error : new UnsentError(error);
@@ -252,13 +259,19 @@ export class Scheduler<W extends Schedulable> {
     this.#blocking = true;
     this.send();
     this.#blocking = before;
-    if (this.#early) queueMicrotask(this.#recall);
+    if (this.#bell) Atomics.store(this.#bell, BellCell.PoolBlocked, 1);
+    for (const { channel } of this.#workers) channel.resume();
+    queueMicrotask(this.#goOn);
   }
 
-  /** This thread goes on: what was sent ahead goes back to its place in the queue. */
-  readonly #recall = (): void => {
+  /**
+   * This thread goes on: what was sent ahead, and may wait for others, goes back to
+   * its place in the queue.
+   */
+  readonly #goOn = (): void => {
+    if (this.#bell) Atomics.store(this.#bell, BellCell.PoolBlocked, 0);
     if (!this.#early) return;
-    if (!this.#maySend) return queueMicrotask(this.#recall);
+    if (!this.#maySend) return queueMicrotask(this.#goOn);
     this.#early = false;
     this.#takeAllBack();
     this.dispatch();
@@ -292,6 +305,7 @@ export class Scheduler<W extends Schedulable> {
   takeBack(worker: W): Call[] {
     const calls = worker.channel.takeBack();
     worker.left += calls.length;
+    worker.headway.last = -1;
     return calls;
   }
 
@@ -329,10 +343,22 @@ export class Scheduler<W extends Schedulable> {
   answered(worker: W): void {
     this.#warm(worker);
     worker.headway.passed = false;
-    if (this.#ahead !== Infinity && ++this.#calm === CALM_ANSWERS) {
+    if (this.#longAhead !== Infinity && ++this.#calm === CALM_ANSWERS) {
       this.#calm = 0;
       this.#ahead *= 2; // in the end the rings are the limit
+      this.#longAhead *= 2;
     }
+  }
+
+  /**
+   * A worker has halted after a call that took long: it begins what was sent to it,
+   * or older calls that wait behind another's.
+   *
+   * @param worker The worker.
+   */
+  halted(worker: W): void {
+    if (this.#maySend && this.#workers.has(worker)) this.#dealInOrder(worker);
+    worker.channel.resume();
   }
 
   /**
@@ -355,10 +381,10 @@ export class Scheduler<W extends Schedulable> {
     let least = Infinity;
     for (const { channel } of this.#workers) {
       if (channel.inFlight === 0) continue;
-      const time = channel.waiting * channel.pace;
-      if (!(time > 0 && time < Infinity)) continue;
+      const { pace, waiting } = channel;
+      if (waiting === 0 || pace >= QUICK_US) continue;
       busy++;
-      least = Math.min(least, time);
+      least = Math.min(least, waiting * pace);
     }
     if (busy < cores) return 0;
     this.#look();
@@ -405,7 +431,9 @@ export class Scheduler<W extends Schedulable> {
       if (worker.left <= 0) continue;
       const { ready } = worker.channel;
       const isSpared = worker.headway.passed ||
-        isFew && worker !== hot && (!ready || others-- <= 0);
+        (isFew
+          ? worker !== hot && (!ready || others-- <= 0)
+          : this.#comesTooEarly(call, worker));
       if (isSpared) {
         if (this.#blocking && worker.channel.hasRoom) last = worker;
         continue;
@@ -418,6 +446,18 @@ export class Scheduler<W extends Schedulable> {
       }
     }
     return best ?? last;
+  }
+
+  /** Whether a call that may take long has to wait till a worker has less to do. */
+  #comesTooEarly({ number, request }: Call, worker: W): boolean {
+    const { channel, headway } = worker;
+    const hasNewer = headway.last > number && channel.waiting > 0;
+    if (!hasNewer && channel.inFlight < this.#longAhead) return false;
+    try {
+      return channel.paceOf(request.fn) === Infinity;
+    } catch {
+      return false; // it cannot be sent, and who tries is told why
+    }
   }
 
   /** A worker has answered: if no other has for a while, it becomes the hot one. */
@@ -501,9 +541,43 @@ export class Scheduler<W extends Schedulable> {
       others--;
     }
     if (others === going.length - 1) return;
-    this.#ahead = CALLS_AHEAD;
-    this.#calm = 0;
     this.#takeAllBack();
+    this.#ahead = CALLS_AHEAD;
+    this.#sendFew(CALLS_AHEAD);
+  }
+
+  /**
+   * If calls wait behind another's that are older than what a worker would begin
+   * next, gives them to that one.
+   */
+  #dealInOrder(worker: W): void {
+    this.#look();
+    const next = worker.channel.upcoming;
+    let oldest = Math.min(next, this.#queue.at(0)?.number ?? Infinity);
+    let holder: W | undefined;
+    for (const other of this.#workers) {
+      const { channel, headway } = other;
+      if (channel.upcoming >= oldest) continue;
+      if (channel.pace < Infinity && goesOn(headway)) continue; // it soon gets there
+      oldest = channel.upcoming;
+      holder = other;
+    }
+    const isInOrder = oldest === next ||
+      (holder === undefined && next === Infinity);
+    if (isInOrder) return;
+    this.requeue(this.takeBack(worker));
+    if (holder !== undefined) {
+      const { channel, headway } = holder;
+      headway.passed = channel.inFlight > channel.waiting;
+      this.requeue(this.takeBack(holder));
+    }
+    this.#sendFew(LONG_CALLS_AHEAD);
+  }
+
+  /** Sends calls of which some may have to come back. */
+  #sendFew(ahead: number): void {
+    this.#longAhead = Math.min(this.#longAhead, ahead);
+    this.#calm = 0;
     this.send();
   }
 
@@ -539,6 +613,7 @@ export function noHeadway(): Headway {
     fresh: false,
     before: 0,
     passed: false,
+    last: -1,
   };
 }
 

@@ -123,6 +123,11 @@ export class SharedChannel extends Posting implements Channel {
     return claims.unclaimed(this.#cells, LaneCell.Claim);
   }
 
+  get upcoming(): number {
+    const first = this.#entries.at(this.inFlight - this.waiting);
+    return first?.call.number ?? Infinity;
+  }
+
   get hasRoom(): boolean {
     return this.inFlight < claims.MAX_SENT && this.#room() >= 0;
   }
@@ -153,6 +158,10 @@ export class SharedChannel extends Posting implements Channel {
 
   favour(isNext: boolean): void {
     this.#cells[LaneCell.Favoured] = isNext ? 1 : 0;
+  }
+
+  resume(): void {
+    claims.goOn(this.#cells, LaneCell.Claim);
   }
 
   send(call: Call, anyway = false): boolean {
@@ -376,6 +385,10 @@ export class SharedChannel extends Posting implements Channel {
     }
     if (this.#read === Atomics.load(this.#cells, LaneCell.Written)) {
       this.allCame();
+      // It halts before it publishes.
+      if (any && claims.hasHalted(this.#cells, LaneCell.Claim)) {
+        this.events.onHalted();
+      }
     }
     return any;
   }

@@ -50,6 +50,7 @@ function noted() {
       outcomes.push(outcome as Outcome);
     },
     onHeard() {},
+    onHalted() {},
     onReady() {},
     onBroken() {},
     onSpoilt() {},

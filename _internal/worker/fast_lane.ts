@@ -6,7 +6,7 @@
 
 import { timeOf } from "../answer_clock.ts";
 import type { Outcome } from "../call.ts";
-import { claim, unclaimed } from "../claim.ts";
+import { claim, goOn, halt, hasHalted, unclaimed } from "../claim.ts";
 import { announce, Consumer, interrupt } from "../consumer.ts";
 import { readValue, writeValue } from "../frame.ts";
 import { afterwards } from "../promises.ts";
@@ -30,6 +30,13 @@ import { type Lane, NONE, type Runner, type Task } from "./runner.ts";
 
 /** Sync calls in a row run for this long before the event loop has its turn. */
 const TURN_MS = 2;
+
+/** After a call that took this long, by a clock of milliseconds, the worker halts. */
+const LONG_MS = 2;
+/** For half as long as that, and no longer than this. */
+const HALT_MS = 50;
+/** At first it blocks, for so long, which is cheaper than to sleep. */
+const BLOCK_MS = 1;
 
 /** How long a message may be on its way. */
 const LOST_MS = 3000;
@@ -76,6 +83,10 @@ export class FastLane implements Lane {
    * a {@linkcode FastLane.#go}, which alone lets calls be claimed again.
    */
   #held = true;
+  /** When the call that runs was claimed, or about then. */
+  #began = 0;
+  /** How often this worker has halted. */
+  #halts = 0;
   readonly #pace: Pace;
   /** What the call that was claimed needs. */
   #need: Need | undefined;
@@ -150,12 +161,12 @@ export class FastLane implements Lane {
   /** Runs the calls that are there; tells whether there were any. */
   #work(): boolean {
     if (this.#held || !this.#claim()) return false;
-    const began = wallClock();
+    const began = this.#began = wallClock();
     this.#pace.begin();
     let time: number;
     do {
       this.#runFrame();
-      time = Math.abs(wallClock() - began); // the system may set its clock back
+      time = Math.abs(this.#began - began); // the system may set its clock back
     } while (!this.#held && time <= TURN_MS && this.#claim());
     this.#pace.end(time > 0);
     if (this.#held) return true;
@@ -297,11 +308,43 @@ export class FastLane implements Lane {
   }
 
   #answer(task: Task, outcome: Outcome): void {
+    const now = wallClock();
+    const took = Math.abs(now - this.#began);
+    this.#began = now; // the next call's
+    const halts = took >= LONG_MS && this.#halt(task.fn);
     const time = timeOf(this.#bell);
-    if (outcome.ok) return this.#give(task, outcome, time);
-    if (outcome.dropped) return this.#drop(time);
-    const second = this.#runner.failsSecond(task.group);
-    this.#give(task, { ...outcome, second }, time);
+    if (outcome.ok) this.#give(task, outcome, time);
+    else if (outcome.dropped) this.#drop(time);
+    else {
+      const second = this.#runner.failsSecond(task.group);
+      this.#give(task, { ...outcome, second }, time);
+    }
+    if (halts) this.#goOnWithin(Math.min(took / 2, HALT_MS));
+  }
+
+  /**
+   * Begins nothing before the pool has seen that this worker is free again: what it
+   * was sent may have to wait for older calls, which wait behind another's.
+   *
+   * @param fn The function whose call took long.
+   * @returns Whether it halts: not if it was the system, as such calls are known to
+   * take less, and not while the pool's thread sees nothing.
+   */
+  #halt(fn: number): boolean {
+    if (this.#pace.of(fn) > 0) return false;
+    if (Atomics.load(this.#bell, BellCell.PoolBlocked) === 1) return false;
+    halt(this.#cells, LaneCell.Claim);
+    return true;
+  }
+
+  /** Waits for the pool, whose thread may be busy, and goes on by itself then. */
+  #goOnWithin(milliseconds: number): void {
+    const number = ++this.#halts;
+    if (!hasHalted(this.#cells, LaneCell.Claim, BLOCK_MS)) return;
+    timers.setTimeout(() => {
+      if (number !== this.#halts) return; // that was another time
+      if (goOn(this.#cells, LaneCell.Claim)) this.#consumer.rouse();
+    }, milliseconds);
   }
 
   #give(task: Task, outcome: Outcome, time: number): void {

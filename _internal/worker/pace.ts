@@ -5,7 +5,7 @@
  * @module
  */
 
-import { LaneCell, MAX_DEFINITIONS, QUICK_US } from "../protocol.ts";
+import { LaneCell, LONG_US, MAX_DEFINITIONS, QUICK_US } from "../protocol.ts";
 
 const { ceil, max, min } = Math;
 const clock: () => number = performance.now.bind(performance);
@@ -111,23 +111,31 @@ export class Pace {
     // The system stops a thread for milliseconds when it has others to run. One
     // such row is not believed if it says that the function is not quick after
     // all, and counts as twice as slow at most: the pool would wake still more.
-    const known = this.#told;
-    const isNews = !sample.quick && known > 0 && !sample.doubtful;
+    const known = this.of(this.#fn);
+    const wasQuick = known > 0 && known < QUICK_US;
+    const isNews = wasQuick && !sample.quick && !sample.doubtful;
     sample.doubtful = isNews;
     if (isNews) return;
-    if (!sample.quick) this.#tell(0);
-    else this.#tell(known > 0 ? min(each, 2 * known) : each);
+    const most = known > 0 && wasQuick === sample.quick ? 2 * known : Infinity;
+    this.#tell(min(each, most));
   }
 
-  /** What the pool takes a call of the function to take; `0` for not quick. */
-  get #told(): number {
-    if (this.#fn >= MAX_DEFINITIONS) return 0;
-    return this.#cells[LaneCell.Paces + this.#fn]!;
+  /**
+   * Tells what the pool takes a call of a function to take.
+   *
+   * @param fn The function's number.
+   * @returns Microseconds; `0` if it takes long, or that is not known.
+   */
+  of(fn: number): number {
+    return fn < MAX_DEFINITIONS ? this.#cells[LaneCell.Paces + fn]! : 0;
   }
 
   #tell(each: number): void {
-    if (this.#fn >= MAX_DEFINITIONS) return; // the pool takes those for slow
-    if (this.#told !== each) this.#cells[LaneCell.Paces + this.#fn] = each;
+    if (this.#fn >= MAX_DEFINITIONS) return; // the pool takes those for long
+    const told = each < LONG_US ? each : 0;
+    if (this.of(this.#fn) !== told) {
+      this.#cells[LaneCell.Paces + this.#fn] = told;
+    }
   }
 
   /** A call has to wait, or has not ended although it returned. */

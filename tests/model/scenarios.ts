@@ -5,7 +5,7 @@
  */
 
 import type { Scenario, Self, View } from "./machine.ts";
-import type { Sources } from "./sources.ts";
+import type { Edit, Sources } from "./sources.ts";
 
 // deno-lint-ignore no-explicit-any
 type Any = any;
@@ -15,13 +15,41 @@ export interface Maker {
   (sources: Sources): Promise<Scenario>;
   /** What it shows. */
   readonly title: string;
+  /** What is other in its sources. */
+  readonly edits: readonly Edit[];
 }
 
 function entitled(
   title: string,
   make: (sources: Sources) => Promise<Scenario>,
 ): Maker {
-  return Object.assign(make, { title });
+  return Object.assign(make, { title, edits: [] });
+}
+
+/** The worker halts after every call, and never goes on by itself. */
+const HALTING: Edit[] = [
+  {
+    file: "_internal/worker/fast_lane.ts",
+    find: "const LONG_MS = 2;",
+    replace: "const LONG_MS = 0;",
+  },
+  {
+    file: "_internal/worker/fast_lane.ts",
+    find: "if (this.#pace.of(fn) > 0) return false;",
+    replace: "fn;",
+  },
+  {
+    file: "_internal/worker/fast_lane.ts",
+    find: "if (goOn(this.#cells, LaneCell.Claim)) this.#consumer.rouse();",
+    replace: "goOn;",
+  },
+];
+
+/**
+ * A worker that halts after every call, till the pool lets it go on.
+ */
+export function halting(lanes: Maker): Maker {
+  return Object.assign(lanes, { edits: HALTING });
 }
 
 function cells(length: number): Int32Array<SharedArrayBuffer> {
@@ -495,6 +523,7 @@ export function lanes(
                       }`,
                   ]);
                 },
+                onHalted: () => channel.resume(),
                 onHeard: () => {
                   channel.drain();
                   consumer.rouse();
