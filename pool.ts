@@ -747,7 +747,7 @@ export abstract class Pool {
  *   cause, own properties and the worker's stack.
  * - Calls begin in the order of their submission. Some are sent ahead, so that the
  *   workers go on while this thread is busy or blocks: then, and among calls that
- *   take a few milliseconds or less, one may begin a little before an older one;
+ *   are known to take a millisecond or less, one may begin a little before an older;
  *   a call that is given an event or a barrier, and those after it, only while this
  *   thread blocks.
  * - A pool with nothing to do does not keep the program from ending; nor does what

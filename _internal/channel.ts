@@ -53,6 +53,8 @@ export interface Channel {
    * `Infinity` if that is not known.
    */
   readonly pace: number;
+  /** Whether the worker has halted, or had, and nobody has dealt with that. */
+  readonly halted: boolean;
   /** Whether a watchdog in the worker will end what runs there. */
   readonly guarded: boolean;
   /** What {@linkcode Channel.pace} would be if a call of this function were sent. */
@@ -61,7 +63,7 @@ export interface Channel {
   open(port: Port): void;
   /** Tells the worker whether it may expect the next call. */
   favour(isNext: boolean): void;
-  /** Lets the worker begin the next call, if it has halted. */
+  /** Lets the worker begin the next call, should it have halted. */
   resume(): void;
   /**
    * Sends a call.
@@ -110,8 +112,11 @@ export interface Channel {
 export interface ChannelEvents {
   /** An answer; a promise of one if a module must be loaded to know it. */
   onAnswer(call: Call, outcome: Outcome | Promise<Outcome>): void;
-  /** The worker has halted after the last answer, till {@linkcode Channel.resume}. */
-  onHalted(): void;
+  /**
+   * The worker has halted after the last answer, so many milliseconds ago, till
+   * {@linkcode Channel.resume} or till it went on by itself.
+   */
+  onHalted(late: number): void;
   /** A message came with an answer, whose frame need not have rung. */
   onHeard(): void;
   /** The worker has said by a message that it is ready. */

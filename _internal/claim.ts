@@ -22,6 +22,8 @@
  * @module
  */
 
+import { pause } from "./runtime/which.ts";
+
 /** What counts are cut to. */
 const MASK = 0x7fff;
 /** The bit that says whether the worker has halted. */
@@ -122,21 +124,39 @@ export function goOn(cells: Int32Array, word: number): boolean {
  *
  * @param cells Shared memory.
  * @param word Which word.
- * @param timeout For how many milliseconds to block as long as it has.
  * @returns Whether it has.
  */
-export function hasHalted(
+export function hasHalted(cells: Int32Array, word: number): boolean {
+  return (Atomics.load(cells, word) & HALTED) !== 0;
+}
+
+/** So often a wait begins again that was ended by another change of the word. */
+const MAX_WAITS = 4;
+
+/**
+ * Blocks as long as the worker has halted.
+ *
+ * @param cells Shared memory.
+ * @param word Which word.
+ * @param polls How often to look before.
+ * @param timeout For how long, about, in milliseconds.
+ * @returns Whether it may claim again.
+ */
+export function waitToGoOn(
   cells: Int32Array,
   word: number,
-  timeout = 0,
+  polls: number,
+  timeout: number,
 ): boolean {
-  let ended = timeout === 0;
-  for (;;) {
+  for (let i = 0; i < polls; i++) {
+    if (!hasHalted(cells, word)) return true;
+    pause();
+  }
+  for (let waits = 0;; waits++) {
     const seen = Atomics.load(cells, word);
-    if ((seen & HALTED) === 0) return false;
-    if (ended) return true;
-    // What else changes the word may end it early.
-    ended = Atomics.wait(cells, word, seen, timeout) === "timed-out";
+    if ((seen & HALTED) === 0) return true;
+    if (waits === MAX_WAITS) return false;
+    if (Atomics.wait(cells, word, seen, timeout) === "timed-out") return false;
   }
 }
 

@@ -175,7 +175,10 @@ export class Dispatcher implements Executor {
       this.#failed++;
       return call.settle({ ok: false, error: this.#failure.error });
     }
-    if (this.#unfinished++ === 0) beforeBlocking.add(this.#beforeBlocking);
+    if (this.#unfinished++ === 0) {
+      beforeBlocking.add(this.#beforeBlocking);
+      this.#scheduler.beginAnew();
+    }
     hold();
     this.#scheduler.push(call);
     this.#renewNeeded(); // whoever submits it may block this thread until it has run
@@ -345,7 +348,7 @@ export class Dispatcher implements Executor {
     const events = {
       onAnswer: (call: Call, outcome: Outcome | Promise<Outcome>) =>
         this.#onAnswer(worker, call, outcome),
-      onHalted: () => this.#scheduler.halted(worker),
+      onHalted: (late: number) => this.#scheduler.halted(worker, late),
       onHeard: () => {
         this.#scheduler.drain();
         this.#consumer?.rouse();

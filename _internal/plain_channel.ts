@@ -29,6 +29,7 @@ export class PlainChannel extends Posting implements Channel {
   readonly claimed = 0;
   readonly pace = Infinity;
   readonly upcoming = Infinity;
+  readonly halted = false;
   readonly next = undefined; // no answer waits to be read
 
   get hasRoom(): boolean {

@@ -90,11 +90,15 @@ export const LaneCell = {
   AnswersPosted: 8 * LINE,
   /** [worker] `1` once it has run its initializer. */
   Ready: 9 * LINE,
+  /** [worker] How often it has halted, mod 2^32; before it publishes the answer. */
+  Halts: 10 * LINE,
+  /** [worker] When it halted last, in milliseconds mod 2^32; before Halts goes up. */
+  HaltedAt: 11 * LINE,
   /**
    * [worker] For each function by its number, how many microseconds its calls took
    * lately; `0` if that was {@linkcode LONG_US} or more, or is not known. A hint.
    */
-  Paces: 10 * LINE,
+  Paces: 12 * LINE,
 } as const;
 
 /** How many words a lane has. */
@@ -107,10 +111,10 @@ export const LANE_CELLS: number = LaneCell.Paces + MAX_DEFINITIONS;
 export const QUICK_US = 50;
 
 /**
- * What a call takes, in microseconds, for which it is worth a few more that calls
+ * What a call takes, in microseconds, for which it is worth some more that calls
  * begin strictly in order.
  */
-export const LONG_US = 4000;
+export const LONG_US = 1500;
 
 /** The words that all workers of a pool share. */
 export const BellCell = {

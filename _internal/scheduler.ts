@@ -39,8 +39,18 @@ const PASSING_CALLS = 4;
 /** Once one was, a worker has no more than this: what was sent ahead may come back. */
 const CALLS_AHEAD = 16;
 
-/** Of calls that are not quick, once some were out of order. */
-const LONG_CALLS_AHEAD = 4;
+/** Of calls that may take long at first, and once some were out of order. */
+const FIRST_CALLS_AHEAD = 64;
+const LONG_CALLS_AHEAD = 2;
+
+/** Of calls that may be large so many fewer. */
+const LARGE_AS = 4;
+
+/** A worker that waited for this thread for so long shows that it is busy at times. */
+const LATE_MS = 50;
+
+/** For so much longer calls may be out of order then. */
+const LAX_TIMES = 10;
 
 /** After so many answers in which that was not seen again, twice as many. */
 const CALM_ANSWERS = 256;
@@ -57,8 +67,13 @@ export interface Headway {
   fresh: boolean;
   /** How many calls had begun in all workers then. */
   before: number;
-  /** It is at a call that others pass, and is sent no other until it has answered. */
+  /**
+   * It is at a call that others pass, and is sent no other until it has answered; or
+   * calls that waited for it to be ready went to others.
+   */
   passed: boolean;
+  /** It was sent nothing since it is ready. */
+  isNew: boolean;
   /** The number of the call that it was sent last; `-1` if all came back that waited. */
   last: number;
 }
@@ -97,8 +112,10 @@ export class Scheduler<W extends Schedulable> {
   #begun = 0;
   /** How many calls a worker may have, and how many answers came since that was set. */
   #ahead = Infinity;
-  #longAhead = Infinity;
+  #longAhead = FIRST_CALLS_AHEAD;
   #calm = 0;
+  /** Until when calls that take long may be out of order. */
+  #laxUntil = 0;
   /** The worker that answers most of the time: the most likely to be awake. */
   #hot: W | undefined;
   /** How many answers of others came since its last one. */
@@ -222,9 +239,16 @@ export class Scheduler<W extends Schedulable> {
       if (worker === undefined) return;
       const { channel } = worker;
       const isIdle = channel.inFlight === 0;
+      if (isIdle && channel.ready && worker.headway.isNew) {
+        worker.headway.isNew = false;
+        if (this.#dealing === undefined) {
+          this.#dealInOrder(worker); // older calls may wait for another
+          continue;
+        }
+      }
       // It waits for an idle worker: its buffers could not be taken back, or it may
       // wait for others, and what it waits for must not be behind it.
-      const waits = takesBuffers(call) || (call.mayWait && !this.#blocking);
+      const waits = !this.#blocking && (takesBuffers(call) || call.mayWait);
       if (waits && !isIdle) return;
       this.#queue.shift();
       let unsent: UnsentError | undefined;
@@ -343,11 +367,15 @@ export class Scheduler<W extends Schedulable> {
   answered(worker: W): void {
     this.#warm(worker);
     worker.headway.passed = false;
-    if (this.#longAhead !== Infinity && ++this.#calm === CALM_ANSWERS) {
+    if (this.#ahead !== Infinity && ++this.#calm === CALM_ANSWERS) {
       this.#calm = 0;
       this.#ahead *= 2; // in the end the rings are the limit
-      this.#longAhead *= 2;
     }
+  }
+
+  /** Nothing is under way: what was learned of the order of calls holds no more. */
+  beginAnew(): void {
+    this.#longAhead = FIRST_CALLS_AHEAD;
   }
 
   /**
@@ -355,10 +383,21 @@ export class Scheduler<W extends Schedulable> {
    * or older calls that wait behind another's.
    *
    * @param worker The worker.
+   * @param late How many milliseconds ago.
    */
-  halted(worker: W): void {
-    if (this.#maySend && this.#workers.has(worker)) this.#dealInOrder(worker);
-    worker.channel.resume();
+  halted(worker: W, late: number): void {
+    const { channel } = worker;
+    const time = performance.now();
+    if (late >= LATE_MS) {
+      // This thread is busy at times, when workers need what was sent ahead.
+      this.#longAhead = Infinity;
+      this.#laxUntil = time + late * LAX_TIMES;
+    }
+    if (this.#maySend && this.#workers.has(worker)) {
+      if (time >= this.#laxUntil) this.#dealInOrder(worker);
+      channel.resume();
+      this.dispatch();
+    } else channel.resume();
   }
 
   /**
@@ -367,6 +406,7 @@ export class Scheduler<W extends Schedulable> {
    * @returns For how many milliseconds it may sleep.
    */
   rest(): number {
+    this.send(); // another worker may be ready
     return this.#balance() ? STUCK_MS : Infinity;
   }
 
@@ -408,7 +448,7 @@ export class Scheduler<W extends Schedulable> {
   #choose(call: Call): W | undefined {
     const hot = this.#hot;
     let limit = Infinity;
-    if (hot !== undefined && hot.left > 0 && !hot.headway.passed) {
+    if (hot !== undefined && hot.left > 0 && !isPassed(hot)) {
       const { channel } = hot;
       if (channel.inFlight === 0) return hot;
       // What is there may be of another function than this call.
@@ -430,10 +470,10 @@ export class Scheduler<W extends Schedulable> {
     for (const worker of this.#workers) {
       if (worker.left <= 0) continue;
       const { ready } = worker.channel;
-      const isSpared = worker.headway.passed ||
+      const isSpared = isPassed(worker) ||
         (isFew
           ? worker !== hot && (!ready || others-- <= 0)
-          : this.#comesTooEarly(call, worker));
+          : !this.#blocking && this.#comesTooEarly(call, worker));
       if (isSpared) {
         if (this.#blocking && worker.channel.hasRoom) last = worker;
         continue;
@@ -449,11 +489,18 @@ export class Scheduler<W extends Schedulable> {
   }
 
   /** Whether a call that may take long has to wait till a worker has less to do. */
-  #comesTooEarly({ number, request }: Call, worker: W): boolean {
+  #comesTooEarly(call: Call, worker: W): boolean {
+    const { number, request } = call;
     const { channel, headway } = worker;
+    if (channel.halted) return true; // first it is seen what it gets
+    if (this.#workers.size === 1) return false;
     const hasNewer = headway.last > number && channel.waiting > 0;
-    if (!hasNewer && channel.inFlight < this.#longAhead) return false;
+    if (!hasNewer && channel.inFlight * LARGE_AS < this.#longAhead) {
+      return false;
+    }
     try {
+      const isFew = channel.inFlight < this.#longAhead && isSimple(call);
+      if (isFew && !hasNewer) return false;
       return channel.paceOf(request.fn) === Infinity;
     } catch {
       return false; // it cannot be sent, and who tries is told why
@@ -490,10 +537,10 @@ export class Scheduler<W extends Schedulable> {
       let fullest: W | undefined;
       let most = 0;
       for (const worker of this.#workers) {
-        const { inFlight, ready } = worker.channel;
-        const { passed } = worker.headway; // until its answer was dealt with
+        const { inFlight, ready, halted } = worker.channel;
+        const isSpared = halted || isPassed(worker); // soon it is not
         if (inFlight > 0) busy++;
-        else if (worker.left > 0 && ready && !passed) idle = true;
+        else if (worker.left > 0 && ready && !isSpared) idle = true;
         if (inFlight <= most + (ready ? 1 : 0)) continue;
         if (left.has(worker)) continue;
         const { waiting } = worker.channel;
@@ -531,7 +578,7 @@ export class Scheduler<W extends Schedulable> {
    */
   #dealAnew(): void {
     this.#look();
-    const going = [...this.#workers].filter(({ headway }) => !headway.passed);
+    const going = [...this.#workers].filter((it) => !isPassed(it));
     let others = going.length - 1;
     for (const { channel: { waiting, inFlight }, headway } of going) {
       const isPassed = others > 0 && waiting > 0 && inFlight > waiting &&
@@ -547,31 +594,47 @@ export class Scheduler<W extends Schedulable> {
   }
 
   /**
-   * If calls wait behind another's that are older than what a worker would begin
-   * next, gives them to that one.
+   * If calls wait behind another's that are older than what the workers that are
+   * free would begin next, gives them to those.
+   *
+   * @param worker One that is free.
    */
   #dealInOrder(worker: W): void {
     this.#look();
     const next = worker.channel.upcoming;
-    let oldest = Math.min(next, this.#queue.at(0)?.number ?? Infinity);
-    let holder: W | undefined;
-    for (const other of this.#workers) {
-      const { channel, headway } = other;
-      if (channel.upcoming >= oldest) continue;
-      if (channel.pace < Infinity && goesOn(headway)) continue; // it soon gets there
-      oldest = channel.upcoming;
-      holder = other;
+    const first = Math.min(next, this.#queue.at(0)?.number ?? Infinity);
+    if (first === next && this.#holder(first) === undefined) return;
+    let free = 0;
+    for (const it of this.#workers) {
+      const { inFlight, waiting, ready } = it.channel;
+      if (it !== worker && (!ready || inFlight > waiting)) continue;
+      free++;
+      this.requeue(this.takeBack(it));
     }
-    const isInOrder = oldest === next ||
-      (holder === undefined && next === Infinity);
-    if (isInOrder) return;
-    this.requeue(this.takeBack(worker));
-    if (holder !== undefined) {
-      const { channel, headway } = holder;
-      headway.passed = channel.inFlight > channel.waiting;
-      this.requeue(this.takeBack(holder));
+    for (;;) {
+      const last = this.#queue.at(free - 1)?.number ?? Infinity;
+      const holder = this.#holder(last);
+      if (holder === undefined) break;
+      const { inFlight, waiting, ready } = holder.channel;
+      holder.headway.passed = !ready || inFlight > waiting;
+      const calls = this.takeBack(holder);
+      if (calls.length === 0) break; // what it has goes with its buffers
+      this.requeue(calls);
     }
     this.#sendFew(LONG_CALLS_AHEAD);
+  }
+
+  /** Who has the oldest call that waits, if that is older than another. */
+  #holder(number: number): W | undefined {
+    let holder: W | undefined;
+    for (const worker of this.#workers) {
+      const { channel, headway } = worker;
+      if (channel.upcoming >= number) continue;
+      if (channel.pace < Infinity && goesOn(headway)) continue; // it soon gets there
+      number = channel.upcoming;
+      holder = worker;
+    }
+    return holder;
   }
 
   /** Sends calls of which some may have to come back. */
@@ -585,7 +648,8 @@ export class Scheduler<W extends Schedulable> {
   #look(): void {
     const time = performance.now();
     const moved: Headway[] = [];
-    for (const { channel: { claimed }, headway } of this.#workers) {
+    for (const { channel, headway } of this.#workers) {
+      const { claimed } = channel;
       if (headway.fresh) {
         headway.fresh = false;
         headway.since = time;
@@ -613,6 +677,7 @@ export function noHeadway(): Headway {
     fresh: false,
     before: 0,
     passed: false,
+    isNew: true,
     last: -1,
   };
 }
@@ -636,6 +701,11 @@ export function worthwhile(
   const together = pace * calls;
   if (together < QUICK_US) return 1;
   return Math.min(together < SHARE_US ? cores - 1 : cores, pace / CALL_US);
+}
+
+/** Whether a worker is at a call that others pass, or is still to be ready. */
+function isPassed({ channel, headway }: Schedulable): boolean {
+  return headway.passed && (!channel.ready || channel.inFlight > 0);
 }
 
 /** Whether a worker has begun a call, or was sent its first ones, lately. */

@@ -312,13 +312,14 @@ const mistakes: [title: string, maker: Maker, ...edits: Edit[]][] = [
     halting(lanes("", small, [4, 4], 1)),
     {
       file: "_internal/worker/fast_lane.ts",
-      find: "    halt(this.#cells, LaneCell.Claim);\n",
+      find: "      halt(this.#cells, LaneCell.Claim);\n",
       replace: "",
     },
     {
       file: "_internal/worker/fast_lane.ts",
       find: "const number = ++this.#halts;",
-      replace: "halt(this.#cells, LaneCell.Claim); const number = 0;",
+      replace:
+        "const number = ++this.#halts; halt(this.#cells, LaneCell.Claim);",
     },
   ],
   [

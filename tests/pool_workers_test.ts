@@ -1406,6 +1406,30 @@ test("ProcessPool sends what is in its queue before its thread blocks", {
   await Promise.all([long, last, ...others]);
 });
 
+test("ProcessPool sends what is transferred too before its thread blocks", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const [here, done] = [new Event(), new Event()];
+  const buffer = new ArrayBuffer(8);
+  const first = pool.apply(async (here: Event) => {
+    here.set();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }, [here]);
+  await here.wait();
+  const second = pool.apply(
+    (buffer: ArrayBuffer, done: Event) => {
+      done.set();
+      return buffer.byteLength;
+    },
+    [buffer, done],
+    { transfer: [buffer] },
+  );
+  assert(done.waitSync({ timeout: 20_000 }));
+  await first;
+  assertEquals(await second, 8);
+});
+
 test(
   "ProcessPool tells of what its initializer threw, whatever else ends the worker",
   {

@@ -57,7 +57,7 @@ function office() {
       {
         onAnswer: () => void order.push(name),
         onHeard: nothing,
-        onHalted: () => scheduler.halted(worker),
+        onHalted: (late) => scheduler.halted(worker, late),
         onReady: nothing,
         onBroken: nothing,
         onSpoilt: (error) => {
@@ -288,10 +288,11 @@ test("No quick call goes to a worker that others pass, or that is not ready", {
   timeout,
 }, () => {
   const { hired, send, counts } = quickOffice(4, 40);
-  hired[3]!.worker.headway.passed = true; // the hot one
+  hired[3]!.worker.channel.send(newCall(0)); // the hot one
+  hired[3]!.worker.headway.passed = true;
   hired[0]!.worker.channel.memory.cells[LaneCell.Ready] = 0;
   send(2);
-  assertEquals(counts(), [0, 1, 1, 0]);
+  assertEquals(counts(), [0, 1, 1, 1]);
 });
 
 test("All that there is room for is sent before this thread blocks", {
@@ -365,6 +366,7 @@ function newPuppet(ready: boolean, pace: number): Puppet {
     get upcoming() {
       return calls[begun]?.number ?? Infinity;
     },
+    halted: false,
     resume: () => void (hasHalted = false),
     paceOf: () => channel.pace,
     get inFlight() {
@@ -398,10 +400,11 @@ function newPuppet(ready: boolean, pace: number): Puppet {
       if (begun === 0) return;
       begun = 0;
       calls.shift();
-      hasHalted = halts;
+      channel.halted = hasHalted = halts;
       scheduler.answered(puppet);
       scheduler.send();
-      if (halts) scheduler.halted(puppet);
+      channel.halted = false;
+      if (halts) scheduler.halted(puppet, 0);
       if (calls.length === 0) scheduler.dispatch();
     },
     get isIdle() {
@@ -482,7 +485,11 @@ test("Calls that take long begin in the order of their submission", {
           scheduler.push(newCall(sent++));
         }
         scheduler.send();
-      } else random.pick(puppets).end(scheduler, true);
+      } else {
+        for (let k = random.below(4); k > 0; k--) {
+          random.pick(puppets).end(scheduler, true);
+        }
+      }
       scheduler.rest();
       // Of several who are free, who begins first is the system's business.
       const now = puppets.map((it) => it.begin()).filter((it) =>
@@ -495,6 +502,13 @@ test("Calls that take long begin in the order of their submission", {
     assert(begun > puppets.length);
   }
 });
+
+/** Does what a worker does before it publishes an answer after which it halts. */
+function halts(cells: Int32Array): void {
+  cells[LaneCell.HaltedAt] = Date.now();
+  Atomics.add(cells, LaneCell.Halts, 1);
+  halt(cells, LaneCell.Claim);
+}
 
 test("A worker that halts is given older calls that wait behind another's", {
   timeout,
@@ -509,7 +523,7 @@ test("A worker that halts is given older calls that wait behind another's", {
   };
   assertEquals([begin(0), begin(1)].sort(), [0, 1]);
   for (const next of [2, 3, 4, 5]) {
-    halt(cellsOf[1]!, LaneCell.Claim);
+    halts(cellsOf[1]!);
     assertFalse(claim(cellsOf[1]!, LaneCell.Claim));
     hired[1]!.answerBegun();
     assert(scheduler.drain());
@@ -525,9 +539,48 @@ test("A worker that halts leaves others' calls that do not take long", {
   const cellsOf = hired.map(({ worker }) => worker.channel.memory.cells);
   send(6);
   for (const cells of cellsOf) assert(claim(cells, LaneCell.Claim));
-  halt(cellsOf[1]!, LaneCell.Claim);
+  halts(cellsOf[1]!);
   hired[1]!.answerBegun();
   assert(scheduler.drain());
   assertFalse(hasHalted(cellsOf[1]!, LaneCell.Claim));
   assertEquals(counts(), [3, 2]);
+});
+
+test("A worker whose calls went to others gets some once it is ready", {
+  timeout,
+}, () => {
+  const scheduler = new Scheduler<Puppet>(events, undefined);
+  const [first, late] = [newPuppet(true, Infinity), newPuppet(false, Infinity)];
+  scheduler.add(first);
+  scheduler.add(late);
+  for (let i = 0; i < 6; i++) scheduler.push(newCall({ i }));
+  scheduler.send();
+  for (let i = 0; i < 2; i++) {
+    assertEquals(first.begin(), i);
+    first.end(scheduler, true);
+  }
+  assertEquals(late.channel.inFlight, 0);
+  late.channel.ready = true;
+  scheduler.rest();
+  assertEquals([first.begin(), late.begin()], [2, 3]);
+});
+
+test("Calls are sent ahead again once workers have waited for this thread", {
+  timeout,
+}, () => {
+  const scheduler = new Scheduler<Puppet>(events, undefined);
+  const puppets = [newPuppet(true, Infinity), newPuppet(true, Infinity)];
+  const [first, other] = puppets;
+  for (const it of puppets) scheduler.add(it);
+  for (let i = 0; i < 20; i++) scheduler.push(newCall(i));
+  scheduler.send();
+  assertEquals([first!.begin(), other!.begin()], [0, 1]);
+  first!.end(scheduler, true);
+  other!.end(scheduler, true);
+  other!.begin();
+  other!.end(scheduler, true); // what waits for the first is older
+  const ahead = () => puppets.map(({ channel }) => channel.inFlight);
+  assert(ahead().every((it) => it <= 2), `${ahead()} are few`);
+  scheduler.halted(first!, 100);
+  assert(ahead().every((it) => it > 2), `${ahead()} are many`);
 });

@@ -6,7 +6,7 @@
 
 import { timeOf } from "../answer_clock.ts";
 import type { Outcome } from "../call.ts";
-import { claim, goOn, halt, hasHalted, unclaimed } from "../claim.ts";
+import { claim, goOn, halt, unclaimed, waitToGoOn } from "../claim.ts";
 import { announce, Consumer, interrupt } from "../consumer.ts";
 import { readValue, writeValue } from "../frame.ts";
 import { afterwards } from "../promises.ts";
@@ -21,7 +21,7 @@ import {
 } from "../protocol.ts";
 import { follow, HEADER, lead, ringOf, roomAt } from "../ring.ts";
 import { nextTurn, timers, wallClock } from "../runtime/loop.ts";
-import { hearsOn } from "../runtime/which.ts";
+import { cores, hearsOn } from "../runtime/which.ts";
 import { afterTurn, isTurnOverdue } from "../turn.ts";
 import { leaveIfTerminated, onChange } from "../wait.ts";
 import { Pace } from "./pace.ts";
@@ -31,17 +31,20 @@ import { type Lane, NONE, type Runner, type Task } from "./runner.ts";
 /** Sync calls in a row run for this long before the event loop has its turn. */
 const TURN_MS = 2;
 
-/** After a call that took this long, by a clock of milliseconds, the worker halts. */
-const LONG_MS = 2;
-/** For half as long as that, and no longer than this. */
+/** A halted worker waits for the pool for half as long as its call took, and no longer. */
 const HALT_MS = 50;
 /** At first it blocks, for so long, which is cheaper than to sleep. */
-const BLOCK_MS = 1;
+const BLOCK_MS = 0.5;
+/** After a call of less than a millisecond it looks so often before. */
+const POLLS = 200;
 
 /** How long a message may be on its way. */
 const LOST_MS = 3000;
 /** And how many turns of the event loop, where that was stopped for so long. */
 const GRACE_TURNS = 20;
+
+// Taken once, so that a task that replaces the globals harms only itself.
+const clock: () => number = performance.now.bind(performance);
 
 /** Calls back after some turns of the event loop. */
 function turns(count: number, callback: () => void): void {
@@ -85,7 +88,9 @@ export class FastLane implements Lane {
   #held = true;
   /** When the call that runs was claimed, or about then. */
   #began = 0;
-  /** How often this worker has halted. */
+  /** How long the call took after which this worker is to halt now, or -1. */
+  #took = -1;
+  /** How often it has halted. */
   #halts = 0;
   readonly #pace: Pace;
   /** What the call that was claimed needs. */
@@ -160,14 +165,18 @@ export class FastLane implements Lane {
 
   /** Runs the calls that are there; tells whether there were any. */
   #work(): boolean {
-    if (this.#held || !this.#claim()) return false;
+    if (this.#held) return false;
+    if (this.#took >= 0) this.#waitForPool();
+    if (!this.#claim()) return false;
     const began = this.#began = wallClock();
     this.#pace.begin();
     let time: number;
     do {
       this.#runFrame();
       time = Math.abs(this.#began - began); // the system may set its clock back
-    } while (!this.#held && time <= TURN_MS && this.#claim());
+    } while (
+      !this.#held && this.#took < 0 && time <= TURN_MS && this.#claim()
+    );
     this.#pace.end(time > 0);
     if (this.#held) return true;
     if (time > TURN_MS && unclaimed(this.#cells, LaneCell.Claim) > 0) {
@@ -292,8 +301,10 @@ export class FastLane implements Lane {
     if (!(outcome instanceof Promise)) return this.#answer(task, outcome);
     this.#held = true;
     this.#pace.forget();
+    const began = clock();
     afterwards(outcome, (outcome) => {
       this.#held = false;
+      this.#pace.waited(task.fn, clock() - began);
       this.#answer(task, outcome);
       if (this.#held) return;
       if (isTurnOverdue()) this.#goNextTurn();
@@ -311,40 +322,45 @@ export class FastLane implements Lane {
     const now = wallClock();
     const took = Math.abs(now - this.#began);
     this.#began = now; // the next call's
-    const halts = took >= LONG_MS && this.#halt(task.fn);
-    const time = timeOf(this.#bell);
-    if (outcome.ok) this.#give(task, outcome, time);
-    else if (outcome.dropped) this.#drop(time);
-    else {
-      const second = this.#runner.failsSecond(task.group);
-      this.#give(task, { ...outcome, second }, time);
+    if (this.#mayHalt(task.fn)) {
+      this.#took = took;
+      this.#cells[LaneCell.HaltedAt] = now;
+      halt(this.#cells, LaneCell.Claim);
+      Atomics.add(this.#cells, LaneCell.Halts, 1);
     }
-    if (halts) this.#goOnWithin(Math.min(took / 2, HALT_MS));
+    const time = timeOf(this.#bell);
+    if (outcome.ok) return this.#give(task, outcome, time);
+    if (outcome.dropped) return this.#drop(time);
+    const second = this.#runner.failsSecond(task.group);
+    this.#give(task, { ...outcome, second }, time);
   }
 
   /**
-   * Begins nothing before the pool has seen that this worker is free again: what it
-   * was sent may have to wait for older calls, which wait behind another's.
+   * Whether to begin nothing before the pool has seen that this worker is free: what
+   * it was sent may have to wait for older calls, which wait behind another's.
    *
-   * @param fn The function whose call took long.
-   * @returns Whether it halts: not if it was the system, as such calls are known to
-   * take less, and not while the pool's thread sees nothing.
+   * @param fn The function whose call is answered.
+   * @returns `false` if its calls are known not to take long, and while the pool's
+   * thread sees nothing.
    */
-  #halt(fn: number): boolean {
-    if (this.#pace.of(fn) > 0) return false;
-    if (Atomics.load(this.#bell, BellCell.PoolBlocked) === 1) return false;
-    halt(this.#cells, LaneCell.Claim);
-    return true;
+  #mayHalt(fn: number): boolean {
+    return this.#pace.of(fn) === 0 &&
+      Atomics.load(this.#bell, BellCell.PoolBlocked) === 0 &&
+      Atomics.load(this.#cells, LaneCell.Read) === this.#at;
   }
 
-  /** Waits for the pool, whose thread may be busy, and goes on by itself then. */
-  #goOnWithin(milliseconds: number): void {
+  /** Waits for the pool for a moment, and goes on by itself some time after that. */
+  #waitForPool(): void {
+    const took = this.#took;
+    this.#took = -1;
     const number = ++this.#halts;
-    if (!hasHalted(this.#cells, LaneCell.Claim, BLOCK_MS)) return;
+    const polls = took === 0 && cores > 1 ? POLLS : 0;
+    if (waitToGoOn(this.#cells, LaneCell.Claim, polls, BLOCK_MS)) return;
+    if (took === 0) return void goOn(this.#cells, LaneCell.Claim);
     timers.setTimeout(() => {
       if (number !== this.#halts) return; // that was another time
       if (goOn(this.#cells, LaneCell.Claim)) this.#consumer.rouse();
-    }, milliseconds);
+    }, Math.min(took / 2, HALT_MS));
   }
 
   #give(task: Task, outcome: Outcome, time: number): void {

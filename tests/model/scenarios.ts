@@ -30,18 +30,13 @@ function entitled(
 const HALTING: Edit[] = [
   {
     file: "_internal/worker/fast_lane.ts",
-    find: "const LONG_MS = 2;",
-    replace: "const LONG_MS = 0;",
+    find: "return this.#pace.of(fn) === 0 &&",
+    replace: "return fn === fn &&",
   },
   {
     file: "_internal/worker/fast_lane.ts",
-    find: "if (this.#pace.of(fn) > 0) return false;",
-    replace: "fn;",
-  },
-  {
-    file: "_internal/worker/fast_lane.ts",
-    find: "if (goOn(this.#cells, LaneCell.Claim)) this.#consumer.rouse();",
-    replace: "goOn;",
+    find: "return void goOn(this.#cells, LaneCell.Claim);",
+    replace: "return void goOn;",
   },
 ];
 
