@@ -72,7 +72,7 @@ export interface Headway {
    * calls that waited for it to be ready went to others.
    */
   passed: boolean;
-  /** It was sent nothing since it is ready. */
+  /** It has been sent nothing since it is ready. */
   isNew: boolean;
   /** The number of the call that it was sent last; `-1` if all came back that waited. */
   last: number;
@@ -110,9 +110,10 @@ export class Scheduler<W extends Schedulable> {
   #reads = 0;
   /** How many calls have begun. */
   #begun = 0;
-  /** How many calls a worker may have, and how many answers came since that was set. */
+  /** How many calls a worker may have, and how many that may take long. */
   #ahead = Infinity;
   #longAhead = FIRST_CALLS_AHEAD;
+  /** How many answers came since they were out of order. */
   #calm = 0;
   /** Until when calls that take long may be out of order. */
   #laxUntil = 0;
@@ -379,8 +380,8 @@ export class Scheduler<W extends Schedulable> {
   }
 
   /**
-   * A worker has halted after a call that took long: it begins what was sent to it,
-   * or older calls that wait behind another's.
+   * A worker has halted after a call of those that may take long: it begins what was
+   * sent to it, or older calls that wait behind another's.
    *
    * @param worker The worker.
    * @param late How many milliseconds ago.

@@ -1358,7 +1358,7 @@ test("ProcessPool begins calls in the order of their submission", {
     clearInterval(watch);
     Atomics.store(cells, 1, 1);
     const turns = await Promise.all(calls);
-    // A worker goes on by itself if this thread does not answer for 30 ms.
+    // A worker goes on by itself if this thread has not answered for 30 ms.
     if (longest > 20) continue;
     assertEquals(turns.slice(0, 2).sort(), [0, 1]);
     assertEquals(turns.slice(2), [2, 3, 4, 5, 6, 7]);
