@@ -604,7 +604,8 @@ export class Scheduler<W extends Schedulable> {
     this.#look();
     const next = worker.channel.upcoming;
     const first = Math.min(next, this.#queue.at(0)?.number ?? Infinity);
-    if (first === next && this.#holder(first) === undefined) return;
+    const hasOldest = first === next || next === Infinity;
+    if (hasOldest && this.#holder(first) === undefined) return;
     let free = 0;
     for (const it of this.#workers) {
       const { inFlight, waiting, ready } = it.channel;
@@ -632,6 +633,7 @@ export class Scheduler<W extends Schedulable> {
       const { channel, headway } = worker;
       if (channel.upcoming >= number) continue;
       if (channel.pace < Infinity && goesOn(headway)) continue; // it soon gets there
+      if (channel.ready && channel.inFlight === 1) continue; // it begins it at once
       number = channel.upcoming;
       holder = worker;
     }
