@@ -42,19 +42,15 @@ export interface Channel {
   readonly inFlight: number;
   /** How many of them have not begun. */
   readonly waiting: number;
-  /** The number of the one that begins next; `Infinity` if there is none. */
-  readonly upcoming: number;
   /** Whether another call can be sent now. */
   readonly hasRoom: boolean;
-  /** How many calls the worker has begun, mod 2^15: a change tells that it goes on. */
+  /** How many calls the worker has begun, mod 2^16: a change tells that it goes on. */
   readonly claimed: number;
   /**
    * How many microseconds a call of the function took lately that was sent last;
    * `Infinity` if that is not known.
    */
   readonly pace: number;
-  /** Whether the worker has halted, or had, and nobody has dealt with that. */
-  readonly halted: boolean;
   /** Whether a watchdog in the worker will end what runs there. */
   readonly guarded: boolean;
   /** What {@linkcode Channel.pace} would be if a call of this function were sent. */
@@ -63,8 +59,6 @@ export interface Channel {
   open(port: Port): void;
   /** Tells the worker whether it may expect the next call. */
   favour(isNext: boolean): void;
-  /** Lets the worker begin the next call, should it have halted. */
-  resume(): void;
   /**
    * Sends a call.
    *
@@ -112,11 +106,6 @@ export interface Channel {
 export interface ChannelEvents {
   /** An answer; a promise of one if a module must be loaded to know it. */
   onAnswer(call: Call, outcome: Outcome | Promise<Outcome>): void;
-  /**
-   * The worker has halted after the last answer, so many milliseconds ago, till
-   * {@linkcode Channel.resume} or till it went on by itself.
-   */
-  onHalted(late: number): void;
   /** A message came with an answer, whose frame need not have rung. */
   onHeard(): void;
   /** The worker has said by a message that it is ready. */

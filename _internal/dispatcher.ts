@@ -175,10 +175,7 @@ export class Dispatcher implements Executor {
       this.#failed++;
       return call.settle({ ok: false, error: this.#failure.error });
     }
-    if (this.#unfinished++ === 0) {
-      beforeBlocking.add(this.#beforeBlocking);
-      this.#scheduler.beginAnew();
-    }
+    if (this.#unfinished++ === 0) beforeBlocking.add(this.#beforeBlocking);
     hold();
     this.#scheduler.push(call);
     this.#renewNeeded(); // whoever submits it may block this thread until it has run
@@ -348,7 +345,6 @@ export class Dispatcher implements Executor {
     const events = {
       onAnswer: (call: Call, outcome: Outcome | Promise<Outcome>) =>
         this.#onAnswer(worker, call, outcome),
-      onHalted: (late: number) => this.#scheduler.halted(worker, late),
       onHeard: () => {
         this.#scheduler.drain();
         this.#consumer?.rouse();

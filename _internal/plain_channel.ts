@@ -28,8 +28,6 @@ export class PlainChannel extends Posting implements Channel {
 
   readonly claimed = 0;
   readonly pace = Infinity;
-  readonly upcoming = Infinity;
-  readonly halted = false;
   readonly next = undefined; // no answer waits to be read
 
   get hasRoom(): boolean {
@@ -41,7 +39,6 @@ export class PlainChannel extends Posting implements Channel {
   }
 
   favour(): void {} // it does not spin
-  resume(): void {} // nor halt
 
   protected override onReady(): void {
     this.ready = true;

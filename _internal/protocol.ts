@@ -90,15 +90,12 @@ export const LaneCell = {
   AnswersPosted: 8 * LINE,
   /** [worker] `1` once it has run its initializer. */
   Ready: 9 * LINE,
-  /** [worker] How often it has halted, mod 2^32; before it publishes the answer. */
-  Halts: 10 * LINE,
-  /** [worker] When it halted last, in milliseconds mod 2^32; before Halts goes up. */
-  HaltedAt: 11 * LINE,
   /**
    * [worker] For each function by its number, how many microseconds its calls took
-   * lately; `0` if that was {@linkcode LONG_US} or more, or is not known. A hint.
+   * lately, if they were quick; `0` if they were not, or that is not known. A hint,
+   * on which only speed depends.
    */
-  Paces: 12 * LINE,
+  Paces: 10 * LINE,
 } as const;
 
 /** How many words a lane has. */
@@ -110,22 +107,14 @@ export const LANE_CELLS: number = LaneCell.Paces + MAX_DEFINITIONS;
  */
 export const QUICK_US = 50;
 
-/**
- * What a call takes, in microseconds, for which it is worth some more that calls
- * begin strictly in order.
- */
-export const LONG_US = 1500;
-
 /** The words that all workers of a pool share. */
 export const BellCell = {
   /** [workers] Goes up with every answer, and when a worker is ready. */
   Answers: 0,
   /** [pool] `1` before it sleeps until Answers changes, `0` after. */
   PoolAsleep: LINE,
-  /** [pool] `1` before its thread blocks, `0` after. */
-  PoolBlocked: 2 * LINE,
   /** [both] From here on: which groups have failed; see group.ts. */
-  Groups: 3 * LINE,
+  Groups: 2 * LINE,
 } as const;
 
 /** How many words the bell has. */

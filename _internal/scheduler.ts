@@ -10,7 +10,7 @@ import { readInOrder } from "./answer_clock.ts";
 import { type Call, type Outcome, takesBuffers, UnsentError } from "./call.ts";
 import type { Channel } from "./channel.ts";
 import * as claims from "./claim.ts";
-import { BellCell, QUICK_US } from "./protocol.ts";
+import { QUICK_US } from "./protocol.ts";
 import { Queue } from "./queue.ts";
 import { cores } from "./runtime/which.ts";
 
@@ -36,23 +36,10 @@ const STUCK_MS = 5;
 /** After so many calls that each of the others has begun since, a worker is passed. */
 const PASSING_CALLS = 4;
 
-/** Once one was, a worker has no more than this: what was sent ahead may come back. */
+/** Once one was, no more than this are sent ahead to any: they may have to come back. */
 const CALLS_AHEAD = 16;
 
-/** Of calls that may take long at first, and once some were out of order. */
-const FIRST_CALLS_AHEAD = 64;
-const LONG_CALLS_AHEAD = 2;
-
-/** Of calls that may be large so many fewer. */
-const LARGE_AS = 4;
-
-/** A worker that waited for this thread for so long shows that it is busy at times. */
-const LATE_MS = 50;
-
-/** For so much longer calls may be out of order then. */
-const LAX_TIMES = 10;
-
-/** After so many answers in which that was not seen again, twice as many. */
+/** After so many answers with no worker passed again, twice as many are. */
 const CALM_ANSWERS = 256;
 
 /** So often answers are read between two looks for workers that were passed. */
@@ -67,15 +54,8 @@ export interface Headway {
   fresh: boolean;
   /** How many calls had begun in all workers then. */
   before: number;
-  /**
-   * It is at a call that others pass, and is sent no other until it has answered; or
-   * calls that waited for it to be ready went to others.
-   */
+  /** It is at a call that others pass, and is sent no other until it has answered. */
   passed: boolean;
-  /** It has been sent nothing since it is ready. */
-  isNew: boolean;
-  /** The number of the call that it was sent last; `-1` if all came back that waited. */
-  last: number;
 }
 
 /** A worker, for whoever gives it calls. */
@@ -110,13 +90,9 @@ export class Scheduler<W extends Schedulable> {
   #reads = 0;
   /** How many calls have begun. */
   #begun = 0;
-  /** How many calls a worker may have, and how many that may take long. */
+  /** How many calls are sent ahead to a worker, and how many answers came since. */
   #ahead = Infinity;
-  #longAhead = FIRST_CALLS_AHEAD;
-  /** How many answers came since they were out of order. */
   #calm = 0;
-  /** Until when calls that take long may be out of order. */
-  #laxUntil = 0;
   /** The worker that answers most of the time: the most likely to be awake. */
   #hot: W | undefined;
   /** How many answers of others came since its last one. */
@@ -240,16 +216,9 @@ export class Scheduler<W extends Schedulable> {
       if (worker === undefined) return;
       const { channel } = worker;
       const isIdle = channel.inFlight === 0;
-      if (isIdle && channel.ready && worker.headway.isNew) {
-        worker.headway.isNew = false;
-        if (this.#dealing === undefined) {
-          this.#dealInOrder(worker); // older calls may wait for another
-          continue;
-        }
-      }
       // It waits for an idle worker: its buffers could not be taken back, or it may
       // wait for others, and what it waits for must not be behind it.
-      const waits = !this.#blocking && (takesBuffers(call) || call.mayWait);
+      const waits = takesBuffers(call) || (call.mayWait && !this.#blocking);
       if (waits && !isIdle) return;
       this.#queue.shift();
       let unsent: UnsentError | undefined;
@@ -257,7 +226,6 @@ export class Scheduler<W extends Schedulable> {
         this.#maySend = false;
         if (isIdle) worker.headway.fresh = true;
         if (!channel.send(call, this.#blocking)) return this.requeue([call]);
-        worker.headway.last = call.number;
         if (call.mayWait && !isIdle) this.#early = true;
       } catch (error) {
         unsent = error instanceof UnsentError ? error : new UnsentError(error);
@@ -284,19 +252,13 @@ export class Scheduler<W extends Schedulable> {
     this.#blocking = true;
     this.send();
     this.#blocking = before;
-    if (this.#bell) Atomics.store(this.#bell, BellCell.PoolBlocked, 1);
-    for (const { channel } of this.#workers) channel.resume();
-    queueMicrotask(this.#goOn);
+    if (this.#early) queueMicrotask(this.#recall);
   }
 
-  /**
-   * This thread goes on: what was sent ahead, and may wait for others, goes back to
-   * its place in the queue.
-   */
-  readonly #goOn = (): void => {
-    if (this.#bell) Atomics.store(this.#bell, BellCell.PoolBlocked, 0);
+  /** This thread goes on: what was sent ahead goes back to its place in the queue. */
+  readonly #recall = (): void => {
     if (!this.#early) return;
-    if (!this.#maySend) return queueMicrotask(this.#goOn);
+    if (!this.#maySend) return queueMicrotask(this.#recall);
     this.#early = false;
     this.#takeAllBack();
     this.dispatch();
@@ -330,7 +292,6 @@ export class Scheduler<W extends Schedulable> {
   takeBack(worker: W): Call[] {
     const calls = worker.channel.takeBack();
     worker.left += calls.length;
-    worker.headway.last = -1;
     return calls;
   }
 
@@ -374,40 +335,12 @@ export class Scheduler<W extends Schedulable> {
     }
   }
 
-  /** Nothing is under way: what was learned of the order of calls holds no more. */
-  beginAnew(): void {
-    this.#longAhead = FIRST_CALLS_AHEAD;
-  }
-
-  /**
-   * A worker has halted after a call of those that may take long: it begins what was
-   * sent to it, or older calls that wait behind another's.
-   *
-   * @param worker The worker.
-   * @param late How many milliseconds ago.
-   */
-  halted(worker: W, late: number): void {
-    const { channel } = worker;
-    const time = performance.now();
-    if (late >= LATE_MS) {
-      // This thread is busy at times, when workers need what was sent ahead.
-      this.#longAhead = Infinity;
-      this.#laxUntil = time + late * LAX_TIMES;
-    }
-    if (this.#maySend && this.#workers.has(worker)) {
-      if (time >= this.#laxUntil) this.#dealInOrder(worker);
-      channel.resume();
-      this.dispatch();
-    } else channel.resume();
-  }
-
   /**
    * Looks, before this thread sleeps, that no worker is idle while calls wait.
    *
    * @returns For how many milliseconds it may sleep.
    */
   rest(): number {
-    this.send(); // another worker may be ready
     return this.#balance() ? STUCK_MS : Infinity;
   }
 
@@ -422,10 +355,10 @@ export class Scheduler<W extends Schedulable> {
     let least = Infinity;
     for (const { channel } of this.#workers) {
       if (channel.inFlight === 0) continue;
-      const { pace, waiting } = channel;
-      if (waiting === 0 || pace >= QUICK_US) continue;
+      const time = channel.waiting * channel.pace;
+      if (!(time > 0 && time < Infinity)) continue;
       busy++;
-      least = Math.min(least, waiting * pace);
+      least = Math.min(least, time);
     }
     if (busy < cores) return 0;
     this.#look();
@@ -449,7 +382,7 @@ export class Scheduler<W extends Schedulable> {
   #choose(call: Call): W | undefined {
     const hot = this.#hot;
     let limit = Infinity;
-    if (hot !== undefined && hot.left > 0 && !isPassed(hot)) {
+    if (hot !== undefined && hot.left > 0 && !hot.headway.passed) {
       const { channel } = hot;
       if (channel.inFlight === 0) return hot;
       // What is there may be of another function than this call.
@@ -471,10 +404,8 @@ export class Scheduler<W extends Schedulable> {
     for (const worker of this.#workers) {
       if (worker.left <= 0) continue;
       const { ready } = worker.channel;
-      const isSpared = isPassed(worker) ||
-        (isFew
-          ? worker !== hot && (!ready || others-- <= 0)
-          : !this.#blocking && this.#comesTooEarly(call, worker));
+      const isSpared = worker.headway.passed ||
+        isFew && worker !== hot && (!ready || others-- <= 0);
       if (isSpared) {
         if (this.#blocking && worker.channel.hasRoom) last = worker;
         continue;
@@ -487,25 +418,6 @@ export class Scheduler<W extends Schedulable> {
       }
     }
     return best ?? last;
-  }
-
-  /** Whether a call that may take long has to wait till a worker has less to do. */
-  #comesTooEarly(call: Call, worker: W): boolean {
-    const { number, request } = call;
-    const { channel, headway } = worker;
-    if (channel.halted) return true; // first it is seen what it gets
-    if (this.#workers.size === 1) return false;
-    const hasNewer = headway.last > number && channel.waiting > 0;
-    if (!hasNewer && channel.inFlight * LARGE_AS < this.#longAhead) {
-      return false;
-    }
-    try {
-      const isFew = channel.inFlight < this.#longAhead && isSimple(call);
-      if (isFew && !hasNewer) return false;
-      return channel.paceOf(request.fn) === Infinity;
-    } catch {
-      return false; // it cannot be sent, and who tries is told why
-    }
   }
 
   /** A worker has answered: if no other has for a while, it becomes the hot one. */
@@ -538,10 +450,10 @@ export class Scheduler<W extends Schedulable> {
       let fullest: W | undefined;
       let most = 0;
       for (const worker of this.#workers) {
-        const { inFlight, ready, halted } = worker.channel;
-        const isSpared = halted || isPassed(worker); // soon it is not
+        const { inFlight, ready } = worker.channel;
+        const { passed } = worker.headway; // until its answer was dealt with
         if (inFlight > 0) busy++;
-        else if (worker.left > 0 && ready && !isSpared) idle = true;
+        else if (worker.left > 0 && ready && !passed) idle = true;
         if (inFlight <= most + (ready ? 1 : 0)) continue;
         if (left.has(worker)) continue;
         const { waiting } = worker.channel;
@@ -579,7 +491,7 @@ export class Scheduler<W extends Schedulable> {
    */
   #dealAnew(): void {
     this.#look();
-    const going = [...this.#workers].filter((it) => !isPassed(it));
+    const going = [...this.#workers].filter(({ headway }) => !headway.passed);
     let others = going.length - 1;
     for (const { channel: { waiting, inFlight }, headway } of going) {
       const isPassed = others > 0 && waiting > 0 && inFlight > waiting &&
@@ -589,61 +501,9 @@ export class Scheduler<W extends Schedulable> {
       others--;
     }
     if (others === going.length - 1) return;
-    this.#takeAllBack();
     this.#ahead = CALLS_AHEAD;
-    this.#sendFew(CALLS_AHEAD);
-  }
-
-  /**
-   * If calls wait behind another's that are older than what the workers that are
-   * free would begin next, gives them to those.
-   *
-   * @param worker One that is free.
-   */
-  #dealInOrder(worker: W): void {
-    this.#look();
-    const next = worker.channel.upcoming;
-    const first = Math.min(next, this.#queue.at(0)?.number ?? Infinity);
-    const hasOldest = first === next || next === Infinity;
-    if (hasOldest && this.#holder(first) === undefined) return;
-    let free = 0;
-    for (const it of this.#workers) {
-      const { inFlight, waiting, ready } = it.channel;
-      if (it !== worker && (!ready || inFlight > waiting)) continue;
-      free++;
-      this.requeue(this.takeBack(it));
-    }
-    for (;;) {
-      const last = this.#queue.at(free - 1)?.number ?? Infinity;
-      const holder = this.#holder(last);
-      if (holder === undefined) break;
-      const { inFlight, waiting, ready } = holder.channel;
-      holder.headway.passed = !ready || inFlight > waiting;
-      const calls = this.takeBack(holder);
-      if (calls.length === 0) break; // what it has goes with its buffers
-      this.requeue(calls);
-    }
-    this.#sendFew(LONG_CALLS_AHEAD);
-  }
-
-  /** Who has the oldest call that waits, if that is older than another. */
-  #holder(number: number): W | undefined {
-    let holder: W | undefined;
-    for (const worker of this.#workers) {
-      const { channel, headway } = worker;
-      if (channel.upcoming >= number) continue;
-      if (channel.pace < Infinity && goesOn(headway)) continue; // it soon gets there
-      if (channel.ready && channel.inFlight === 1) continue; // it begins it at once
-      number = channel.upcoming;
-      holder = worker;
-    }
-    return holder;
-  }
-
-  /** Sends calls of which some may have to come back. */
-  #sendFew(ahead: number): void {
-    this.#longAhead = Math.min(this.#longAhead, ahead);
     this.#calm = 0;
+    this.#takeAllBack();
     this.send();
   }
 
@@ -651,8 +511,7 @@ export class Scheduler<W extends Schedulable> {
   #look(): void {
     const time = performance.now();
     const moved: Headway[] = [];
-    for (const { channel, headway } of this.#workers) {
-      const { claimed } = channel;
+    for (const { channel: { claimed }, headway } of this.#workers) {
       if (headway.fresh) {
         headway.fresh = false;
         headway.since = time;
@@ -680,8 +539,6 @@ export function noHeadway(): Headway {
     fresh: false,
     before: 0,
     passed: false,
-    isNew: true,
-    last: -1,
   };
 }
 
@@ -704,11 +561,6 @@ export function worthwhile(
   const together = pace * calls;
   if (together < QUICK_US) return 1;
   return Math.min(together < SHARE_US ? cores - 1 : cores, pace / CALL_US);
-}
-
-/** Whether a worker is at a call that others pass, or is still to be ready. */
-function isPassed({ channel, headway }: Schedulable): boolean {
-  return headway.passed && (!channel.ready || channel.inFlight > 0);
 }
 
 /** Whether a worker has begun a call, or was sent its first ones, lately. */

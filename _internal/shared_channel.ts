@@ -30,7 +30,6 @@ import {
 } from "./protocol.ts";
 import { Queue } from "./queue.ts";
 import { follow, HEADER, lead, type Ring, ringOf, roomAt } from "./ring.ts";
-import { wallClock } from "./runtime/loop.ts";
 import { later } from "./wait.ts";
 
 /** A call whose frame is in the ring. */
@@ -68,9 +67,6 @@ export class SharedChannel extends Posting implements Channel {
   readonly #cells: Int32Array;
   readonly #calls: Ring;
   readonly #answers: Ring;
-  halted = false;
-  /** How often the worker had halted, as far as that was seen. */
-  #halts = 0;
   /** Where the last call ends. */
   #at = 0;
   /** The function of the last call, and its number. */
@@ -127,11 +123,6 @@ export class SharedChannel extends Posting implements Channel {
     return claims.unclaimed(this.#cells, LaneCell.Claim);
   }
 
-  get upcoming(): number {
-    const first = this.#entries.at(this.inFlight - this.waiting);
-    return first?.call.number ?? Infinity;
-  }
-
   get hasRoom(): boolean {
     return this.inFlight < claims.MAX_SENT && this.#room() >= 0;
   }
@@ -162,11 +153,6 @@ export class SharedChannel extends Posting implements Channel {
 
   favour(isNext: boolean): void {
     this.#cells[LaneCell.Favoured] = isNext ? 1 : 0;
-  }
-
-  resume(): void {
-    this.halted = false;
-    claims.goOn(this.#cells, LaneCell.Claim);
   }
 
   send(call: Call, anyway = false): boolean {
@@ -349,7 +335,6 @@ export class SharedChannel extends Posting implements Channel {
   read(until?: number): boolean {
     const ring = this.#answers;
     let any = false;
-    if (this.#read !== this.#seen) this.#lookForHalt();
     while (this.#read !== this.#seen && this.inFlight > 0) {
       let end;
       let kind;
@@ -391,26 +376,8 @@ export class SharedChannel extends Posting implements Channel {
     }
     if (this.#read === Atomics.load(this.#cells, LaneCell.Written)) {
       this.allCame();
-      if (this.halted && any) this.#dealWithHalt();
     }
     return any;
-  }
-
-  /** The worker says that it halts before it publishes the answer. */
-  #lookForHalt(): void {
-    const halts = Atomics.load(this.#cells, LaneCell.Halts);
-    if (halts === this.#halts) return;
-    this.#halts = halts;
-    this.halted = true;
-  }
-
-  #dealWithHalt(): void {
-    const isRunning = this.inFlight > this.waiting;
-    // Then its answer waits for room.
-    if (isRunning && claims.hasHalted(this.#cells, LaneCell.Claim)) return;
-    this.halted = false;
-    const late = (wallClock() - this.#cells[LaneCell.HaltedAt]!) | 0;
-    this.events.onHalted(Math.max(0, late)); // the system may set its clock back
   }
 
   drain(): boolean {

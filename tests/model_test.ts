@@ -15,7 +15,6 @@ import {
   claims,
   consumers,
   events,
-  halting,
   lanes,
   type Maker,
 } from "./model/scenarios.ts";
@@ -31,7 +30,7 @@ after(restore);
 
 function run(maker: Maker, edits: Edit[] = []): Promise<Result> {
   return withSources(
-    [...maker.edits, ...edits],
+    edits,
     async (sources) => await explore(await maker(sources)),
   );
 }
@@ -168,22 +167,6 @@ const scenarios: Maker[] = [
     "take back",
     "send what came back",
   ], 2),
-  halting(
-    lanes(
-      "A worker that halts goes on when the pool says so",
-      small,
-      [4, 4],
-      1,
-    ),
-  ),
-  halting(
-    lanes("A worker halts while the pool takes back", small, [
-      4,
-      30,
-      "take back",
-      "send what came back",
-    ], 0),
-  ),
   lanes(
     "Calls and answers wrap around their rings",
     { ...small, answers: 128 },
@@ -301,45 +284,11 @@ const mistakes: [title: string, maker: Maker, ...edits: Edit[]][] = [
     claims("", ["send", "take back the last"], 2),
     {
       file: "_internal/claim.ts",
-      find: `    const next = (seen - (1 << SENT)) | 0;
+      find: `    const next = ((sent - 1) << 16) | (seen & MASK);
     if (Atomics.compareExchange(cells, word, seen, next) === seen) return true;`,
-      replace: `    Atomics.store(cells, word, (seen - (1 << SENT)) | 0);
-    return true;`,
-    },
-  ],
-  [
-    "a worker that halts after the pool could see it",
-    halting(lanes("", small, [4, 4], 1)),
-    {
-      file: "_internal/worker/fast_lane.ts",
-      find: "      halt(this.#cells, LaneCell.Claim);\n",
-      replace: "",
-    },
-    {
-      file: "_internal/worker/fast_lane.ts",
-      find: "const number = ++this.#halts;",
       replace:
-        "const number = ++this.#halts; halt(this.#cells, LaneCell.Claim);",
-    },
-  ],
-  [
-    "a worker that is not told to go on",
-    halting(lanes("", small, [4, 4], 1)),
-    {
-      file: "_internal/claim.ts",
-      find: "  if (had) Atomics.notify(cells, word);\n",
-      replace: "",
-    },
-  ],
-  [
-    "calls that are taken back with what says that the worker has halted",
-    halting(
-      lanes("", small, [4, 30, "take back", "send what came back"], 1),
-    ),
-    {
-      file: "_internal/claim.ts",
-      find: "(claimed << SENT) | (seen & HALTED) | claimed",
-      replace: "(claimed << SENT) | HALTED | claimed",
+        `    Atomics.store(cells, word, ((sent - 1) << 16) | (seen & MASK));
+    return true;`,
     },
   ],
   [

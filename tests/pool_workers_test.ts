@@ -1328,63 +1328,6 @@ test("ProcessPool counts no chunk for maxTasksPerChild that has not begun", {
   assertEquals(await pool.apply(nameOf), name);
 });
 
-/** Takes its turn, and stays for a while; the first stays until it may go. */
-const takeTurn = async (cells: Int32Array, number: number) => {
-  const turn = Atomics.add(cells, 0, 1);
-  const rest = (time: number) =>
-    new Promise<void>((resolve) => setTimeout(resolve, time));
-  await rest(60);
-  while (number === 0 && Atomics.load(cells, 1) === 0) await rest(1);
-  return turn;
-};
-
-test("ProcessPool begins calls in the order of their submission", {
-  timeout,
-}, async () => {
-  await using pool = new ProcessPool(2);
-  for (let round = 0;; round++) {
-    assert(round < 10, "this thread was held up in every round");
-    const cells = sharedCells(2);
-    let [last, longest] = [performance.now(), 0];
-    const watch = setInterval(() => {
-      longest = Math.max(longest, performance.now() - last);
-      last = performance.now();
-    }, 1);
-    const calls = Array.from(
-      { length: 8 },
-      (_, i) => pool.apply(takeTurn, [cells, i]),
-    );
-    await Promise.all(calls.slice(1));
-    clearInterval(watch);
-    Atomics.store(cells, 1, 1);
-    const turns = await Promise.all(calls);
-    // A worker goes on by itself if this thread has not answered for 30 ms.
-    if (longest > 20) continue;
-    assertEquals(turns.slice(0, 2).sort(), [0, 1]);
-    assertEquals(turns.slice(2), [2, 3, 4, 5, 6, 7]);
-    break;
-  }
-});
-
-test("ProcessPool goes on with calls that take long while its thread is busy", {
-  timeout,
-}, async () => {
-  await using pool = new ProcessPool(2);
-  const barrier = new Barrier(2);
-  const meet = (barrier: Barrier) => barrier.wait();
-  await pool.map(meet, [barrier, barrier], { chunkSize: 1 }); // both have started
-  const cells = sharedCells(2);
-  Atomics.store(cells, 1, 1);
-  const calls = Array.from(
-    { length: 6 },
-    (_, i) => pool.apply(takeTurn, [cells, i]),
-  );
-  const deadline = performance.now() + 10_000;
-  while (Atomics.load(cells, 0) < 6 && performance.now() < deadline);
-  assertEquals(Atomics.load(cells, 0), 6);
-  await Promise.all(calls);
-});
-
 test("ProcessPool sends what is in its queue before its thread blocks", {
   timeout,
 }, async () => {
@@ -1404,30 +1347,6 @@ test("ProcessPool sends what is in its queue before its thread blocks", {
   assert(done.waitSync({ timeout: 20_000 }));
   gate.set();
   await Promise.all([long, last, ...others]);
-});
-
-test("ProcessPool sends what is transferred too before its thread blocks", {
-  timeout,
-}, async () => {
-  await using pool = new ProcessPool(1);
-  const [here, done] = [new Event(), new Event()];
-  const buffer = new ArrayBuffer(8);
-  const first = pool.apply(async (here: Event) => {
-    here.set();
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }, [here]);
-  await here.wait();
-  const second = pool.apply(
-    (buffer: ArrayBuffer, done: Event) => {
-      done.set();
-      return buffer.byteLength;
-    },
-    [buffer, done],
-    { transfer: [buffer] },
-  );
-  assert(done.waitSync({ timeout: 20_000 }));
-  await first;
-  assertEquals(await second, 8);
 });
 
 test(

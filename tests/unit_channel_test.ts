@@ -50,7 +50,6 @@ function noted() {
       outcomes.push(outcome as Outcome);
     },
     onHeard() {},
-    onHalted() {},
     onReady() {},
     onBroken() {},
     onSpoilt() {},

@@ -1,11 +1,11 @@
 // Which workers get calls, and in which order the answers of several are read.
 
 import { test } from "node:test";
-import { assert, assertEquals, assertFalse, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { timeOf } from "../_internal/answer_clock.ts";
 import { AwaitedCall, type Call } from "../_internal/call.ts";
 import type { Channel } from "../_internal/channel.ts";
-import { claim, halt, hasHalted } from "../_internal/claim.ts";
+import { claim } from "../_internal/claim.ts";
 import { Definitions } from "../_internal/definitions.ts";
 import { writeValue } from "../_internal/frame.ts";
 import {
@@ -41,11 +41,6 @@ const events = {
   onDoubt: nothing,
 };
 
-/** A worker without a thread, whose channel has memory. */
-interface Hired extends Schedulable {
-  readonly channel: SharedChannel;
-}
-
 /** A scheduler, and workers that answer when they are told. */
 function office() {
   const bell = new Int32Array(new SharedArrayBuffer(BELL_CELLS * 4));
@@ -57,7 +52,6 @@ function office() {
       {
         onAnswer: () => void order.push(name),
         onHeard: nothing,
-        onHalted: (late) => scheduler.halted(worker, late),
         onReady: nothing,
         onBroken: nothing,
         onSpoilt: (error) => {
@@ -67,26 +61,22 @@ function office() {
       { bell, definitions },
       sizes,
     );
-    const worker: Hired = { channel, left: Infinity, headway: noHeadway() };
+    const worker = { channel, left: Infinity, headway: noHeadway() };
     scheduler.add(worker);
     channel.send(new AwaitedCall({ kind: "apply", fn: nothing, payload: [] }));
     const { cells, answers } = channel.memory;
     const ring = ringOf(answers);
-    /** Does what a worker does with the answer to the call that it has begun. */
-    const answerBegun = () => {
+    /** Does what a worker does with the answer to its only call. */
+    const answer = () => {
       const time = timeOf(bell);
-      const at = Atomics.load(cells, LaneCell.Written);
-      const end = writeValue(ring, at + HEADER, at + ring.largest, name);
-      ring.words[at >> 2] = end - at;
-      ring.words[(at >> 2) + 1] = AnswerFrame.Value | time;
+      assert(claim(cells, LaneCell.Claim));
+      const end = writeValue(ring, HEADER, ring.largest, name);
+      ring.words[0] = end;
+      ring.words[1] = AnswerFrame.Value | time;
       Atomics.store(cells, LaneCell.Written, end);
       Atomics.add(bell, BellCell.Answers, 1);
     };
-    const answer = () => {
-      assert(claim(cells, LaneCell.Claim));
-      answerBegun();
-    };
-    return { worker, answer, answerBegun };
+    return { worker, answer };
   };
   return { bell, scheduler, order, hire };
 }
@@ -288,11 +278,10 @@ test("No quick call goes to a worker that others pass, or that is not ready", {
   timeout,
 }, () => {
   const { hired, send, counts } = quickOffice(4, 40);
-  hired[3]!.worker.channel.send(newCall(0)); // the hot one
-  hired[3]!.worker.headway.passed = true;
+  hired[3]!.worker.headway.passed = true; // the hot one
   hired[0]!.worker.channel.memory.cells[LaneCell.Ready] = 0;
   send(2);
-  assertEquals(counts(), [0, 1, 1, 1]);
+  assertEquals(counts(), [0, 1, 1, 0]);
 });
 
 test("All that there is room for is sent before this thread blocks", {
@@ -348,9 +337,8 @@ test(
 /** A worker without a thread: it begins and ends calls when it is told. */
 interface Puppet extends Schedulable {
   readonly channel: Channel & { ready: boolean; pace: number };
-  /** The number of the call that it has begun, if there is one to begin. */
-  begin(): number | undefined;
-  end(scheduler: Scheduler<Puppet>, halts?: boolean): void;
+  begin(): void;
+  end(scheduler: Scheduler<Puppet>): void;
   readonly isIdle: boolean;
   readonly letsCallsWait: boolean;
 }
@@ -359,15 +347,9 @@ function newPuppet(ready: boolean, pace: number): Puppet {
   const calls: Call[] = [];
   let begun = 0;
   let claimed = 0;
-  let hasHalted = false;
   const channel = {
     ready,
     pace,
-    get upcoming() {
-      return calls[begun]?.number ?? Infinity;
-    },
-    halted: false,
-    resume: () => void (hasHalted = false),
     paceOf: () => channel.pace,
     get inFlight() {
       return calls.length;
@@ -390,21 +372,16 @@ function newPuppet(ready: boolean, pace: number): Puppet {
     left: Infinity,
     headway: noHeadway(),
     begin() {
-      if (!channel.ready || begun > 0 || calls.length === 0) return undefined;
-      if (hasHalted) return undefined;
+      if (!channel.ready || begun > 0 || calls.length === 0) return;
       begun = 1;
-      claimed = (claimed + 1) & 0x7fff;
-      return calls[0]!.number;
+      claimed = (claimed + 1) & 0xffff;
     },
-    end(scheduler, halts = false) {
+    end(scheduler) {
       if (begun === 0) return;
       begun = 0;
       calls.shift();
-      channel.halted = hasHalted = halts;
       scheduler.answered(puppet);
       scheduler.send();
-      channel.halted = false;
-      if (halts) scheduler.halted(puppet, 0);
       if (calls.length === 0) scheduler.dispatch();
     },
     get isIdle() {
@@ -464,123 +441,4 @@ test("No worker stays idle while calls wait behind one that does not go on", {
       assert(!isBad(), tell());
     }
   }
-});
-
-test("Calls that take long begin in the order of their submission", {
-  timeout,
-}, () => {
-  const seed = Date.now() | 0;
-  const random = new Random(seed);
-  for (let round = 0; round < 1000; round++) {
-    const scheduler = new Scheduler<Puppet>(events, undefined);
-    const puppets = Array.from(
-      { length: 1 + random.below(9) },
-      () => newPuppet(true, Infinity),
-    );
-    for (const puppet of puppets) scheduler.add(puppet);
-    let [sent, begun] = [0, 0];
-    for (let step = 0; step < 200; step++) {
-      if (random.below(4) === 0) {
-        for (let i = random.below(random.pick([3, 60])); i >= 0; i--) {
-          scheduler.push(newCall(sent++));
-        }
-        scheduler.send();
-      } else {
-        for (let k = random.below(4); k > 0; k--) {
-          random.pick(puppets).end(scheduler, true);
-        }
-      }
-      scheduler.rest();
-      // Of several who are free, who begins first is the system's business.
-      const now = puppets.map((it) => it.begin()).filter((it) =>
-        it !== undefined
-      );
-      const expected = now.map(() => begun++);
-      const where = `seed ${seed}, round ${round}, step ${step}`;
-      assertEquals(now.sort((a, b) => a - b), expected, where);
-    }
-    assert(begun > puppets.length);
-  }
-});
-
-/** Does what a worker does before it publishes an answer after which it halts. */
-function halts(cells: Int32Array): void {
-  cells[LaneCell.HaltedAt] = Date.now();
-  Atomics.add(cells, LaneCell.Halts, 1);
-  halt(cells, LaneCell.Claim);
-}
-
-test("A worker that halts is given older calls that wait behind another's", {
-  timeout,
-}, () => {
-  const { scheduler, hired, send } = quickOffice(2, 0);
-  const cellsOf = hired.map(({ worker }) => worker.channel.memory.cells);
-  send(6);
-  const begin = (i: number) => {
-    const { upcoming } = hired[i]!.worker.channel;
-    assert(claim(cellsOf[i]!, LaneCell.Claim));
-    return upcoming;
-  };
-  assertEquals([begin(0), begin(1)].sort(), [0, 1]);
-  for (const next of [2, 3, 4, 5]) {
-    halts(cellsOf[1]!);
-    assertFalse(claim(cellsOf[1]!, LaneCell.Claim));
-    hired[1]!.answerBegun();
-    assert(scheduler.drain());
-    assertFalse(hasHalted(cellsOf[1]!, LaneCell.Claim));
-    assertEquals(begin(1), next);
-  }
-});
-
-test("A worker that halts leaves others' calls that do not take long", {
-  timeout,
-}, () => {
-  const { scheduler, hired, send, counts } = quickOffice(2, 100);
-  const cellsOf = hired.map(({ worker }) => worker.channel.memory.cells);
-  send(6);
-  for (const cells of cellsOf) assert(claim(cells, LaneCell.Claim));
-  halts(cellsOf[1]!);
-  hired[1]!.answerBegun();
-  assert(scheduler.drain());
-  assertFalse(hasHalted(cellsOf[1]!, LaneCell.Claim));
-  assertEquals(counts(), [3, 2]);
-});
-
-test("A worker whose calls went to others gets some once it is ready", {
-  timeout,
-}, () => {
-  const scheduler = new Scheduler<Puppet>(events, undefined);
-  const [first, late] = [newPuppet(true, Infinity), newPuppet(false, Infinity)];
-  scheduler.add(first);
-  scheduler.add(late);
-  for (let i = 0; i < 6; i++) scheduler.push(newCall({ i }));
-  scheduler.send();
-  for (let i = 0; i < 2; i++) {
-    assertEquals(first.begin(), i);
-    first.end(scheduler, true);
-  }
-  assertEquals(late.channel.inFlight, 0);
-  late.channel.ready = true;
-  scheduler.rest();
-  assertEquals([first.begin(), late.begin()], [2, 3]);
-});
-
-test("Calls are sent ahead again once workers have waited for this thread", {
-  timeout,
-}, () => {
-  const scheduler = new Scheduler<Puppet>(events, undefined);
-  const puppets = [newPuppet(true, Infinity), newPuppet(true, Infinity)];
-  const [first, other] = puppets;
-  for (const it of puppets) scheduler.add(it);
-  for (let i = 0; i < 20; i++) scheduler.push(newCall(i));
-  scheduler.send();
-  assertEquals([first!.begin(), other!.begin()], [0, 1]);
-  first!.end(scheduler, true);
-  other!.end(scheduler, true);
-  other!.begin();
-  other!.end(scheduler, true); // what waits for the first is older
-  const ahead = () => puppets.map(({ channel }) => channel.inFlight);
-  assert(ahead().every((it) => it <= 2), `${ahead()} are few`);
-  scheduler.halted(first!, 100);
-  assert(ahead().every((it) => it > 2), `${ahead()} are many`);
 });

@@ -6,7 +6,7 @@
 
 import { timeOf } from "../answer_clock.ts";
 import type { Outcome } from "../call.ts";
-import { claim, goOn, halt, unclaimed, waitToGoOn } from "../claim.ts";
+import { claim, unclaimed } from "../claim.ts";
 import { announce, Consumer, interrupt } from "../consumer.ts";
 import { readValue, writeValue } from "../frame.ts";
 import { afterwards } from "../promises.ts";
@@ -21,7 +21,7 @@ import {
 } from "../protocol.ts";
 import { follow, HEADER, lead, ringOf, roomAt } from "../ring.ts";
 import { nextTurn, timers, wallClock } from "../runtime/loop.ts";
-import { cores, hearsOn } from "../runtime/which.ts";
+import { hearsOn } from "../runtime/which.ts";
 import { afterTurn, isTurnOverdue } from "../turn.ts";
 import { leaveIfTerminated, onChange } from "../wait.ts";
 import { Pace } from "./pace.ts";
@@ -31,20 +31,10 @@ import { type Lane, NONE, type Runner, type Task } from "./runner.ts";
 /** Sync calls in a row run for this long before the event loop has its turn. */
 const TURN_MS = 2;
 
-/** A halted worker waits for the pool for half as long as its call took, and no longer. */
-const HALT_MS = 50;
-/** At first it blocks, for so long, which is cheaper than to sleep. */
-const BLOCK_MS = 0.5;
-/** After a call of less than a millisecond it looks so often before. */
-const POLLS = 200;
-
 /** How long a message may be on its way. */
 const LOST_MS = 3000;
 /** And how many turns of the event loop, where that was stopped for so long. */
 const GRACE_TURNS = 20;
-
-// Taken once, so that a task that replaces the globals harms only itself.
-const clock: () => number = performance.now.bind(performance);
 
 /** Calls back after some turns of the event loop. */
 function turns(count: number, callback: () => void): void {
@@ -86,12 +76,6 @@ export class FastLane implements Lane {
    * a {@linkcode FastLane.#go}, which alone lets calls be claimed again.
    */
   #held = true;
-  /** When the call that runs was claimed, or about then. */
-  #began = 0;
-  /** How long the call took after which this worker is to halt now, or -1. */
-  #took = -1;
-  /** How often it has halted. */
-  #halts = 0;
   readonly #pace: Pace;
   /** What the call that was claimed needs. */
   #need: Need | undefined;
@@ -165,18 +149,14 @@ export class FastLane implements Lane {
 
   /** Runs the calls that are there; tells whether there were any. */
   #work(): boolean {
-    if (this.#held) return false;
-    if (this.#took >= 0) this.#waitForPool();
-    if (!this.#claim()) return false;
-    const began = this.#began = wallClock();
+    if (this.#held || !this.#claim()) return false;
+    const began = wallClock();
     this.#pace.begin();
     let time: number;
     do {
       this.#runFrame();
-      time = Math.abs(this.#began - began); // the system may set its clock back
-    } while (
-      !this.#held && this.#took < 0 && time <= TURN_MS && this.#claim()
-    );
+      time = Math.abs(wallClock() - began); // the system may set its clock back
+    } while (!this.#held && time <= TURN_MS && this.#claim());
     this.#pace.end(time > 0);
     if (this.#held) return true;
     if (time > TURN_MS && unclaimed(this.#cells, LaneCell.Claim) > 0) {
@@ -301,10 +281,8 @@ export class FastLane implements Lane {
     if (!(outcome instanceof Promise)) return this.#answer(task, outcome);
     this.#held = true;
     this.#pace.forget();
-    const began = clock();
     afterwards(outcome, (outcome) => {
       this.#held = false;
-      this.#pace.waited(task.fn, clock() - began);
       this.#answer(task, outcome);
       if (this.#held) return;
       if (isTurnOverdue()) this.#goNextTurn();
@@ -319,48 +297,11 @@ export class FastLane implements Lane {
   }
 
   #answer(task: Task, outcome: Outcome): void {
-    const now = wallClock();
-    const took = Math.abs(now - this.#began);
-    this.#began = now; // the next call's
-    if (this.#mayHalt(task.fn)) {
-      this.#took = took;
-      this.#cells[LaneCell.HaltedAt] = now;
-      halt(this.#cells, LaneCell.Claim);
-      Atomics.add(this.#cells, LaneCell.Halts, 1);
-    }
     const time = timeOf(this.#bell);
     if (outcome.ok) return this.#give(task, outcome, time);
     if (outcome.dropped) return this.#drop(time);
     const second = this.#runner.failsSecond(task.group);
     this.#give(task, { ...outcome, second }, time);
-  }
-
-  /**
-   * Whether to begin nothing before the pool has seen that this worker is free: what
-   * it was sent may have to wait for older calls, which wait behind another's.
-   *
-   * @param fn The function whose call is answered.
-   * @returns `false` if its calls are known not to take long, and while the pool's
-   * thread sees nothing.
-   */
-  #mayHalt(fn: number): boolean {
-    return this.#pace.of(fn) === 0 &&
-      Atomics.load(this.#bell, BellCell.PoolBlocked) === 0 &&
-      Atomics.load(this.#cells, LaneCell.Read) === this.#at;
-  }
-
-  /** Waits for the pool for a moment, and goes on by itself some time after that. */
-  #waitForPool(): void {
-    const took = this.#took;
-    this.#took = -1;
-    const number = ++this.#halts;
-    const polls = took === 0 && cores > 1 ? POLLS : 0;
-    if (waitToGoOn(this.#cells, LaneCell.Claim, polls, BLOCK_MS)) return;
-    if (took === 0) return void goOn(this.#cells, LaneCell.Claim);
-    timers.setTimeout(() => {
-      if (number !== this.#halts) return; // that was another time
-      if (goOn(this.#cells, LaneCell.Claim)) this.#consumer.rouse();
-    }, Math.min(took / 2, HALT_MS));
   }
 
   #give(task: Task, outcome: Outcome, time: number): void {

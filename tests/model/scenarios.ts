@@ -5,7 +5,7 @@
  */
 
 import type { Scenario, Self, View } from "./machine.ts";
-import type { Edit, Sources } from "./sources.ts";
+import type { Sources } from "./sources.ts";
 
 // deno-lint-ignore no-explicit-any
 type Any = any;
@@ -15,36 +15,13 @@ export interface Maker {
   (sources: Sources): Promise<Scenario>;
   /** What it shows. */
   readonly title: string;
-  /** What is other in its sources. */
-  readonly edits: readonly Edit[];
 }
 
 function entitled(
   title: string,
   make: (sources: Sources) => Promise<Scenario>,
 ): Maker {
-  return Object.assign(make, { title, edits: [] });
-}
-
-/** The worker halts after every call, and never goes on by itself. */
-const HALTING: Edit[] = [
-  {
-    file: "_internal/worker/fast_lane.ts",
-    find: "return this.#pace.of(fn) === 0 &&",
-    replace: "return fn === fn &&",
-  },
-  {
-    file: "_internal/worker/fast_lane.ts",
-    find: "return void goOn(this.#cells, LaneCell.Claim);",
-    replace: "return void goOn;",
-  },
-];
-
-/**
- * A worker that halts after every call, till the pool lets it go on.
- */
-export function halting(lanes: Maker): Maker {
-  return Object.assign(lanes, { edits: HALTING });
+  return Object.assign(make, { title });
 }
 
 function cells(length: number): Int32Array<SharedArrayBuffer> {
@@ -518,7 +495,6 @@ export function lanes(
                       }`,
                   ]);
                 },
-                onHalted: () => channel.resume(),
                 onHeard: () => {
                   channel.drain();
                   consumer.rouse();
