@@ -745,10 +745,10 @@ export abstract class Pool {
  * - An error in a call arrives with its class (one of ECMAScript's, a
  *   `DOMException` or one of this module's, else `Error`), its name, message,
  *   cause, own properties and the worker's stack.
- * - Calls begin in the order of their submission, or nearly so: a short one does
- *   not wait behind a long one while another worker is idle. The order is strict
- *   from each call on that is given an event or a barrier, but for what is sent
- *   ahead while this thread blocks.
+ * - Calls begin in the order of their submission. Those of functions that are known
+ *   to take less than 1.5 ms are sent ahead, so one may begin before an older one, by
+ *   about as long; so are all others while this thread blocks, or is busy most of the
+ *   time, and some may begin before an older one then.
  * - A pool with nothing to do does not keep the program from ending; nor does what
  *   runs on after a `map` that failed, or an iteration that was left.
  * - Until it ends it keeps each function that it was given, once for each source

@@ -57,6 +57,12 @@ export interface Channel {
   paceOf(fn: AnyFunction): number;
   /** Starts to use the wire. */
   open(port: Port): void;
+  /**
+   * How late this thread is with the answers that it reads now.
+   *
+   * @returns What is known of that, and was not told before.
+   */
+  lag(): Lag | undefined;
   /** Tells the worker whether it may expect the next call. */
   favour(isNext: boolean): void;
   /**
@@ -100,6 +106,14 @@ export interface Channel {
   drain(): boolean;
   /** Resolves when every answer that was sent has been read. */
   settled(): Promise<void>;
+}
+
+/** How late answers are read, in milliseconds. */
+export interface Lag {
+  /** For how long the first of them has waited. */
+  late: number;
+  /** How long its call took. */
+  took: number;
 }
 
 /** Who is told what comes from a worker. */

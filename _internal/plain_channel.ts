@@ -39,6 +39,7 @@ export class PlainChannel extends Posting implements Channel {
   }
 
   favour(): void {} // it does not spin
+  lag(): undefined {} // it is sent nothing ahead
 
   protected override onReady(): void {
     this.ready = true;

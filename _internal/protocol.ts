@@ -90,12 +90,15 @@ export const LaneCell = {
   AnswersPosted: 8 * LINE,
   /** [worker] `1` once it has run its initializer. */
   Ready: 9 * LINE,
+  /** [worker] How many milliseconds the call took whose answer found no other unread. */
+  Took: 10 * LINE,
+  /** [worker] When it was answered, in milliseconds mod 2^32; before the answer. */
+  AnsweredAt: 11 * LINE,
   /**
    * [worker] For each function by its number, how many microseconds its calls took
-   * lately, if they were quick; `0` if they were not, or that is not known. A hint,
-   * on which only speed depends.
+   * lately; `0` if that was {@linkcode LONG_US} or more, or is not known. A hint.
    */
-  Paces: 10 * LINE,
+  Paces: 12 * LINE,
 } as const;
 
 /** How many words a lane has. */
@@ -106,6 +109,12 @@ export const LANE_CELLS: number = LaneCell.Paces + MAX_DEFINITIONS;
  * wait for one that is awake.
  */
 export const QUICK_US = 50;
+
+/**
+ * A call that takes as many microseconds is not sent ahead: others would wait for
+ * it, and it for others. To wait for the pool after each costs less than 1/20 then.
+ */
+export const LONG_US = 1500;
 
 /** The words that all workers of a pool share. */
 export const BellCell = {

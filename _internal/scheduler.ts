@@ -33,6 +33,18 @@ const RIVAL_ANSWERS = 4;
 /** Quick calls that have not begun after this wait behind one that is not. */
 const STUCK_MS = 5;
 
+/**
+ * This thread is late if an answer has waited for so many milliseconds, and for so
+ * much of what its call took.
+ */
+const LATE_MS = 4;
+const LATE_SHARE = 0.5;
+/** It is busy if it is late twice within so many milliseconds. */
+const LATE_AGAIN_MS = 1000;
+/** Then workers have so many calls ahead at most, for so many times as long. */
+const MAX_LEAD = 64;
+const LEAD_TIMES = 4;
+
 /** After so many calls that each of the others has begun since, a worker is passed. */
 const PASSING_CALLS = 4;
 
@@ -93,6 +105,15 @@ export class Scheduler<W extends Schedulable> {
   /** How many calls are sent ahead to a worker, and how many answers came since. */
   #ahead = Infinity;
   #calm = 0;
+  /** How many calls that take long are sent ahead to a worker, and until when. */
+  #lead = 0;
+  #leadUntil = 0;
+  /** When this thread was late for the last time, and whether soon after another. */
+  #lateAt = -Infinity;
+  #lateAgain = false;
+  /** Whether all workers, or some that may be sent calls, were ready at the last look. */
+  #allReady = false;
+  #someReady = false;
   /** The worker that answers most of the time: the most likely to be awake. */
   #hot: W | undefined;
   /** How many answers of others came since its last one. */
@@ -142,6 +163,7 @@ export class Scheduler<W extends Schedulable> {
   add(worker: W): void {
     worker.headway.before = this.#begun;
     this.#workers.add(worker);
+    this.#allReady = false;
   }
 
   /**
@@ -202,6 +224,7 @@ export class Scheduler<W extends Schedulable> {
 
   /** Sends what can be sent. */
   send(): void {
+    if (!this.#allReady) this.#lookForReady();
     while (this.#maySend && this.#queue.length > 0) {
       const call = this.#queue.at(0)!;
       if (call.settled) {
@@ -250,6 +273,7 @@ export class Scheduler<W extends Schedulable> {
   sendAll(): void {
     const before = this.#blocking; // a getter may block this thread
     this.#blocking = true;
+    this.#lookForPassed();
     this.send();
     this.#blocking = before;
     if (this.#early) queueMicrotask(this.#recall);
@@ -329,6 +353,7 @@ export class Scheduler<W extends Schedulable> {
   answered(worker: W): void {
     this.#warm(worker);
     worker.headway.passed = false;
+    this.#adaptLead(worker.channel);
     if (this.#ahead !== Infinity && ++this.#calm === CALM_ANSWERS) {
       this.#calm = 0;
       this.#ahead *= 2; // in the end the rings are the limit
@@ -341,6 +366,7 @@ export class Scheduler<W extends Schedulable> {
    * @returns For how many milliseconds it may sleep.
    */
   rest(): number {
+    this.send(); // another worker may be ready
     return this.#balance() ? STUCK_MS : Infinity;
   }
 
@@ -355,10 +381,10 @@ export class Scheduler<W extends Schedulable> {
     let least = Infinity;
     for (const { channel } of this.#workers) {
       if (channel.inFlight === 0) continue;
-      const time = channel.waiting * channel.pace;
-      if (!(time > 0 && time < Infinity)) continue;
+      const { pace, waiting } = channel;
+      if (waiting === 0 || pace >= QUICK_US) continue;
       busy++;
-      least = Math.min(least, time);
+      least = Math.min(least, waiting * pace);
     }
     if (busy < cores) return 0;
     this.#look();
@@ -405,7 +431,9 @@ export class Scheduler<W extends Schedulable> {
       if (worker.left <= 0) continue;
       const { ready } = worker.channel;
       const isSpared = worker.headway.passed ||
-        isFew && worker !== hot && (!ready || others-- <= 0);
+        (isFew
+          ? worker !== hot && (!ready || others-- <= 0)
+          : !this.#blocking && this.#comesTooEarly(call, worker.channel));
       if (isSpared) {
         if (this.#blocking && worker.channel.hasRoom) last = worker;
         continue;
@@ -418,6 +446,69 @@ export class Scheduler<W extends Schedulable> {
       }
     }
     return best ?? last;
+  }
+
+  /**
+   * Whether a call has to wait for a worker to be free, or to be ready, since it
+   * takes long, or what is there does: one that waits behind another's would be
+   * passed by newer ones.
+   */
+  #comesTooEarly(call: Call, channel: Channel): boolean {
+    if (this.#workers.size === 1) return false;
+    const { inFlight, ready } = channel;
+    if (!ready && this.#someReady) return true;
+    if (inFlight <= this.#lead) return false;
+    if (channel.pace === Infinity) return true;
+    try {
+      return channel.paceOf(call.request.fn) === Infinity;
+    } catch {
+      return false; // it cannot be sent, and who tries is told why
+    }
+  }
+
+  /**
+   * Lets workers have calls ahead that have to wait for this thread since it is busy
+   * at times, and only those.
+   */
+  #adaptLead(channel: Channel): void {
+    const lag = channel.lag();
+    if (lag === undefined) return;
+    const { took } = lag;
+    const late = Math.min(lag.late, LATE_AGAIN_MS); // clocks may be set forward
+    const time = performance.now();
+    if (time >= this.#leadUntil) this.#lead = 0;
+    if (late < Math.max(LATE_MS, LATE_SHARE * took)) return;
+    if (this.#queue.length === 0) return; // there was nothing to send
+    const since = time - late;
+    if (since > this.#lateAt) { // else it was the same time, for another worker
+      this.#lateAgain = since - this.#lateAt < LATE_AGAIN_MS;
+      this.#lateAt = time;
+    }
+    if (!this.#lateAgain) return;
+    this.#lead = Math.min(Math.max(this.#lead, late / took), MAX_LEAD);
+    this.#leadUntil = Math.max(this.#leadUntil, time + late * LEAD_TIMES);
+  }
+
+  /**
+   * Looks who is ready. What was sent to a worker that is not goes to one that is,
+   * as soon as that is idle, before anything newer does.
+   */
+  #lookForReady(): void {
+    if (!this.#maySend) return;
+    this.#allReady = true;
+    this.#someReady = false;
+    let isIdle = false;
+    for (const { channel, left } of this.#workers) {
+      if (!channel.ready) this.#allReady = false;
+      else if (left > 0) {
+        this.#someReady = true;
+        isIdle ||= channel.inFlight === 0;
+      }
+    }
+    if (this.#allReady || !isIdle) return;
+    for (const worker of this.#workers) {
+      if (!worker.channel.ready) this.requeue(this.takeBack(worker));
+    }
   }
 
   /** A worker has answered: if no other has for a while, it becomes the hot one. */
@@ -490,21 +581,32 @@ export class Scheduler<W extends Schedulable> {
    * that has not begun.
    */
   #dealAnew(): void {
-    this.#look();
-    const going = [...this.#workers].filter(({ headway }) => !headway.passed);
-    let others = going.length - 1;
-    for (const { channel: { waiting, inFlight }, headway } of going) {
-      const isPassed = others > 0 && waiting > 0 && inFlight > waiting &&
-        this.#begun - headway.before >= others * PASSING_CALLS;
-      if (!isPassed) continue;
-      headway.passed = true;
-      others--;
-    }
-    if (others === going.length - 1) return;
+    if (!this.#lookForPassed()) return;
     this.#ahead = CALLS_AHEAD;
     this.#calm = 0;
     this.#takeAllBack();
     this.send();
+  }
+
+  /**
+   * Looks who is at a call that others pass.
+   *
+   * @returns Whether calls wait behind one that was not known.
+   */
+  #lookForPassed(): boolean {
+    this.#look();
+    const going = [...this.#workers].filter(({ headway }) => !headway.passed);
+    let others = going.length - 1;
+    let any = false;
+    for (const { channel: { waiting, inFlight }, headway } of going) {
+      const isPassed = others > 0 && inFlight > waiting &&
+        this.#begun - headway.before >= others * PASSING_CALLS;
+      if (!isPassed) continue;
+      headway.passed = true;
+      others--;
+      if (waiting > 0) any = true;
+    }
+    return any;
   }
 
   /** Looks how many calls have begun since the last look, and where. */

@@ -13,6 +13,7 @@ import type { AnyFunction } from "./callable.ts";
 import {
   type Channel,
   type ChannelEvents,
+  type Lag,
   type PostedWire,
   Posting,
 } from "./channel.ts";
@@ -30,6 +31,7 @@ import {
 } from "./protocol.ts";
 import { Queue } from "./queue.ts";
 import { follow, HEADER, lead, type Ring, ringOf, roomAt } from "./ring.ts";
+import { wallClock } from "./runtime/loop.ts";
 import { later } from "./wait.ts";
 
 /** A call whose frame is in the ring. */
@@ -67,6 +69,8 @@ export class SharedChannel extends Posting implements Channel {
   readonly #cells: Int32Array;
   readonly #calls: Ring;
   readonly #answers: Ring;
+  /** The last time that was seen at which an answer found no other unread. */
+  #answeredAt = 0;
   /** Where the last call ends. */
   #at = 0;
   /** The function of the last call, and its number. */
@@ -149,6 +153,15 @@ export class SharedChannel extends Posting implements Channel {
   #paceBy(number: number): number {
     if (number >= MAX_DEFINITIONS) return Infinity;
     return this.#cells[LaneCell.Paces + number] || Infinity;
+  }
+
+  lag(): Lag | undefined {
+    const at = this.#cells[LaneCell.AnsweredAt]!;
+    if (at === this.#answeredAt) return undefined;
+    this.#answeredAt = at;
+    // Less than a millisecond counts as none, and clocks may be set back.
+    const late = Math.max(0, (wallClock() - at - 1) | 0);
+    return { took: this.#cells[LaneCell.Took]!, late };
   }
 
   favour(isNext: boolean): void {

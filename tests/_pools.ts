@@ -4,8 +4,8 @@
  * @module
  */
 
-import { assertEquals } from "@std/assert";
-import { Barrier, ProcessPool, ThreadPool } from "../mod.ts";
+import { assert, assertEquals } from "@std/assert";
+import { Barrier, Event, ProcessPool, ThreadPool } from "../mod.ts";
 import { travel } from "../_internal/dispatcher.ts";
 
 /** Both kinds of pool: one contract. */
@@ -87,17 +87,15 @@ export async function endInTurn(
     if (Math.random() < 0.5) items.reverse();
     const first = ask(pool, items);
     // One of these comes after "early" in its worker, and tells "late" so.
-    const come = (turn: Int32Array, here: Int32Array) => {
+    const come = (turn: Int32Array, here: Event) => {
       Atomics.store(turn, 0, 1);
       Atomics.notify(turn, 0);
-      Atomics.store(here, 0, 1);
+      here.set();
     };
-    const here = [sharedCells(), sharedCells()];
-    const calls = here.map((cells) => pool.apply(come, [turn, cells]));
-    const deadline = Date.now() + 10_000;
-    while (!here.every((cells) => Atomics.load(cells, 0) === 1)) {
-      if (Date.now() > deadline) throw new Error("never came");
-    }
+    const here = [new Event(), new Event()];
+    const calls = here.map((event) => pool.apply(come, [turn, event]));
+    // Before this thread blocks both are sent ahead.
+    for (const event of here) assert(event.waitSync({ timeout: 10_000 }));
     const [name, worker] = (await first).split(" ");
     assertEquals(name, "early");
     early.add(worker!);

@@ -726,7 +726,7 @@ test("ProcessPool drops a stream that ends while its items are sent", {
 }, async () => {
   await using pool = new ProcessPool(2);
   const controller = new AbortController();
-  const items = [{ n: 0 }, { n: 0 }, { n: 1 }, {
+  const items = [{ n: 0 }, { n: 1 }, {
     get n() {
       controller.abort(new Error("by a getter"));
       return 1;
@@ -1326,6 +1326,67 @@ test("ProcessPool counts no chunk for maxTasksPerChild that has not begun", {
   const all = pool.map(fail, items, { chunkSize: 1 });
   await assertRejects(() => all, Error, "the first");
   assertEquals(await pool.apply(nameOf), name);
+});
+
+/** Takes its turn, and stays for a while; the first stays until it may go. */
+const takeTurn = async (cells: Int32Array, number: number) => {
+  const turn = Atomics.add(cells, 0, 1);
+  const rest = (time: number) =>
+    new Promise<void>((resolve) => setTimeout(resolve, time));
+  await rest(60);
+  while (number === 0 && Atomics.load(cells, 1) === 0) await rest(1);
+  return turn;
+};
+
+test("ProcessPool begins calls in the order of their submission", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(2);
+  for (let round = 0;; round++) {
+    assert(round < 10, "this thread was held up in every round");
+    const cells = sharedCells(2);
+    let [last, longest] = [performance.now(), 0];
+    const watch = setInterval(() => {
+      longest = Math.max(longest, performance.now() - last);
+      last = performance.now();
+    }, 1);
+    const calls = Array.from(
+      { length: 8 },
+      (_, i) => pool.apply(takeTurn, [cells, i]),
+    );
+    await Promise.all(calls.slice(1));
+    clearInterval(watch);
+    Atomics.store(cells, 1, 1);
+    const turns = await Promise.all(calls);
+    if (longest > 20) continue; // then some may be sent ahead
+    assertEquals(turns.slice(0, 2).sort(), [0, 1]);
+    assertEquals(turns.slice(2), [2, 3, 4, 5, 6, 7]);
+    break;
+  }
+});
+
+test("ProcessPool goes on with calls that take long while its thread is busy", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(2);
+  const cells = sharedCells(1);
+  const work = (cells: Int32Array) => {
+    Atomics.add(cells, 0, 1);
+    const until = performance.now() + 5;
+    while (performance.now() < until);
+  };
+  const calls = Array.from({ length: 400 }, () => pool.apply(work, [cells]));
+  // Of each worker it is free for one that is sent as its last is answered.
+  for (let most = 0; most <= pool.processes;) {
+    const before = Atomics.load(cells, 0);
+    assert(before < calls.length, "no more than one a turn");
+    const until = performance.now() + 40;
+    while (performance.now() < until);
+    most = Atomics.load(cells, 0) - before;
+    await new Promise((resolve) => setTimeout(resolve));
+  }
+  pool.terminate();
+  await outcomes(calls);
 });
 
 test("ProcessPool sends what is in its queue before its thread blocks", {

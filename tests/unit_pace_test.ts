@@ -1,8 +1,13 @@
 // What a worker tells of the calls it has run: how long one took, if that is known.
 
 import { test } from "node:test";
-import { assert, assertEquals } from "@std/assert";
-import { LANE_CELLS, LaneCell, QUICK_US } from "../_internal/protocol.ts";
+import { assert, assertEquals, assertFalse } from "@std/assert";
+import {
+  LANE_CELLS,
+  LaneCell,
+  LONG_US,
+  QUICK_US,
+} from "../_internal/protocol.ts";
 import { Pace } from "../_internal/worker/pace.ts";
 
 const timeout = 20_000;
@@ -25,16 +30,18 @@ function spin(milliseconds: number): void {
 function setUp() {
   const cells = new Int32Array(LANE_CELLS);
   const pace = new Pace(cells);
-  return { pace, hint: (fn: number) => cells[LaneCell.Paces + fn]! };
+  const hint = (fn: number) => cells[LaneCell.Paces + fn]!;
+  const isQuick = (fn: number) => hint(fn) > 0 && hint(fn) < QUICK_US;
+  return { pace, hint, isQuick };
 }
 
 /** Rows of calls, till one was not disturbed by what else the machine does. */
 function untilQuick(
   pace: Pace,
-  hint: (fn: number) => number,
+  isQuick: (fn: number) => boolean,
   fn: number,
 ): void {
-  for (let i = 0; hint(fn) === 0; i++) {
+  for (let i = 0; !isQuick(fn); i++) {
     assert(i < 1000, "quick calls are never known to be quick");
     row(pace, fn, 1000);
   }
@@ -43,30 +50,45 @@ function untilQuick(
 test("Pace tells how long quick calls take, and of which function", {
   timeout,
 }, () => {
-  const { pace, hint } = setUp();
-  untilQuick(pace, hint, 3);
+  const { pace, hint, isQuick } = setUp();
+  untilQuick(pace, isQuick, 3);
   const each = hint(3);
   assert(each >= 1 && each < QUICK_US, `received ${each}`);
   assertEquals(hint(4), 0);
-  untilQuick(pace, hint, 4);
+  untilQuick(pace, isQuick, 4);
   assertEquals(hint(3), each, "what other functions take is no news of it");
 });
 
-test("Pace tells nothing of calls that are not quick", {
+test("Pace tells nothing of calls that take long", {
   timeout,
 }, () => {
-  const { pace, hint } = setUp();
-  row(pace, 3, 2, () => spin(1));
+  const { pace, hint, isQuick } = setUp();
+  const long = () => spin(LONG_US / 1000);
+  row(pace, 3, 2, long);
   assertEquals(hint(3), 0);
-  untilQuick(pace, hint, 3);
-  for (let i = 0; i < 3; i++) row(pace, 3, 20, () => spin(0.2));
+  untilQuick(pace, isQuick, 3);
+  for (let i = 0; i < 3; i++) row(pace, 3, 10, long);
   assertEquals(hint(3), 0);
+});
+
+test("Pace tells how long calls take that are neither quick nor long", {
+  timeout,
+}, () => {
+  const { pace, hint, isQuick } = setUp();
+  untilQuick(pace, isQuick, 4);
+  for (const fn of [3, 4]) {
+    for (let i = 0; hint(fn) < 200; i++) {
+      assert(i < 100, "what it tells never becomes what calls take");
+      row(pace, fn, 20, () => spin(0.2));
+    }
+    assert(hint(fn) < LONG_US, `received ${hint(fn)}`);
+  }
 });
 
 test("Pace tells functions apart whose calls take turns", {
   timeout,
 }, () => {
-  const { pace, hint } = setUp();
+  const { pace, isQuick } = setUp();
   const mixedRow = () => {
     pace.begin();
     for (let i = 0; i < 50; i++) {
@@ -76,13 +98,13 @@ test("Pace tells functions apart whose calls take turns", {
     }
     pace.end(true);
   };
-  for (let i = 0; hint(3) === 0; i++) {
+  for (let i = 0; !isQuick(3); i++) {
     assert(i < 100, "quick calls between others are never known to be quick");
     mixedRow();
   }
-  assertEquals(hint(4), 0);
+  assertFalse(isQuick(4));
   mixedRow(); // now that the first is known to be quick
-  assertEquals(hint(4), 0);
+  assertFalse(isQuick(4));
 });
 
 test(
@@ -91,10 +113,10 @@ test(
     timeout,
   },
   () => {
-    const { pace, hint } = setUp();
+    const { pace, isQuick } = setUp();
     for (const next of [3, 4]) {
-      untilQuick(pace, hint, 3);
-      for (let i = 0; hint(3) > 0; i++) {
+      untilQuick(pace, isQuick, 3);
+      for (let i = 0; isQuick(3); i++) {
         assert(i < 10, "it is taken for quick for ever");
         pace.begin();
         pace.count(3);
@@ -109,22 +131,22 @@ test(
 test("Pace forgets what it knew when a call has to wait", {
   timeout,
 }, () => {
-  const { pace, hint } = setUp();
-  untilQuick(pace, hint, 3);
+  const { pace, hint, isQuick } = setUp();
+  untilQuick(pace, isQuick, 3);
   pace.begin();
   for (let i = 0; i < 100; i++) pace.count(3);
   pace.forget();
   assertEquals(hint(3), 0);
   pace.end(false); // of this row nothing is known
   assertEquals(hint(3), 0);
-  untilQuick(pace, hint, 3);
+  untilQuick(pace, isQuick, 3);
 });
 
 test("Pace knows what it knew after a row that was cut short", {
   timeout,
 }, () => {
-  const { pace, hint } = setUp();
-  untilQuick(pace, hint, 3);
+  const { pace, hint, isQuick } = setUp();
+  untilQuick(pace, isQuick, 3);
   row(pace, 3, 1); // there was no room for its answer
   assert(hint(3) > 0);
 });
@@ -132,20 +154,20 @@ test("Pace knows what it knew after a row that was cut short", {
 test("Pace believes in a row that took long if the next one does too", {
   timeout,
 }, () => {
-  const { pace, hint } = setUp();
+  const { pace, isQuick } = setUp();
   const slowRow = () => row(pace, 3, 20, () => spin(0.2));
-  untilQuick(pace, hint, 3);
+  untilQuick(pace, isQuick, 3);
   slowRow();
-  assert(hint(3) > 0, "the system may have stopped the thread");
+  assert(isQuick(3), "the system may have stopped the thread");
   slowRow();
-  assertEquals(hint(3), 0);
+  assertFalse(isQuick(3));
 });
 
 test("Pace takes a function for twice as slow at most after each row", {
   timeout,
 }, () => {
-  const { pace, hint } = setUp();
-  untilQuick(pace, hint, 3);
+  const { pace, hint, isQuick } = setUp();
+  untilQuick(pace, isQuick, 3);
   for (let i = 0; hint(3) < 16; i++) {
     assert(i < 100, "what it tells never becomes what calls take");
     const before = hint(3);
@@ -158,15 +180,15 @@ test("Pace takes a function for twice as slow at most after each row", {
 test("Pace forgets its doubts after a row that is quick", {
   timeout,
 }, () => {
-  const { pace, hint } = setUp();
+  const { pace, isQuick } = setUp();
   const slowRow = () => row(pace, 3, 20, () => spin(0.2));
   // The row between may be slow too, by what else the machine does.
   for (let known = false, i = 0; !known; i++) {
     assert(i < 100, "it doubts what it knows for ever");
-    untilQuick(pace, hint, 3);
+    untilQuick(pace, isQuick, 3);
     slowRow();
     row(pace, 3, 1000);
     slowRow();
-    known = hint(3) > 0;
+    known = isQuick(3);
   }
 });

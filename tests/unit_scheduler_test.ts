@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { timeOf } from "../_internal/answer_clock.ts";
 import { AwaitedCall, type Call } from "../_internal/call.ts";
-import type { Channel } from "../_internal/channel.ts";
+import type { Channel, Lag } from "../_internal/channel.ts";
 import { claim } from "../_internal/claim.ts";
 import { Definitions } from "../_internal/definitions.ts";
 import { writeValue } from "../_internal/frame.ts";
@@ -274,6 +274,21 @@ test("Calls that may wait for others have workers of their own", {
   assertEquals(counts().map((it) => it > 0), [true, true, true, true]);
 });
 
+test("Only calls that do not take long are sent ahead", { timeout }, () => {
+  for (const [pace, counted] of [[100, 4], [0, 1]] as const) { // 0: not known
+    const { scheduler, send, counts } = quickOffice(2, pace);
+    send(8);
+    assertEquals(counts(), [counted, counted]);
+    assertEquals(scheduler.queued, 8 - 2 * counted);
+  }
+});
+
+test("A pool of one worker sends all calls ahead", { timeout }, () => {
+  const { send, counts } = quickOffice(1, 0);
+  send(8);
+  assertEquals(counts(), [8]);
+});
+
 test("No quick call goes to a worker that others pass, or that is not ready", {
   timeout,
 }, () => {
@@ -337,8 +352,10 @@ test(
 /** A worker without a thread: it begins and ends calls when it is told. */
 interface Puppet extends Schedulable {
   readonly channel: Channel & { ready: boolean; pace: number };
-  begin(): void;
-  end(scheduler: Scheduler<Puppet>): void;
+  /** Begins a call if it can; returns its number. */
+  begin(): number | undefined;
+  /** Ends it; this thread sees that with a delay. */
+  end(scheduler: Scheduler<Puppet>, lag?: Lag): void;
   readonly isIdle: boolean;
   readonly letsCallsWait: boolean;
 }
@@ -347,9 +364,11 @@ function newPuppet(ready: boolean, pace: number): Puppet {
   const calls: Call[] = [];
   let begun = 0;
   let claimed = 0;
+  let seen: Lag | undefined;
   const channel = {
     ready,
     pace,
+    lag: () => seen,
     paceOf: () => channel.pace,
     get inFlight() {
       return calls.length;
@@ -372,14 +391,16 @@ function newPuppet(ready: boolean, pace: number): Puppet {
     left: Infinity,
     headway: noHeadway(),
     begin() {
-      if (!channel.ready || begun > 0 || calls.length === 0) return;
+      if (!channel.ready || begun > 0 || calls.length === 0) return undefined;
       begun = 1;
       claimed = (claimed + 1) & 0xffff;
+      return calls[0]!.number;
     },
-    end(scheduler) {
+    end(scheduler, lag) {
       if (begun === 0) return;
       begun = 0;
       calls.shift();
+      seen = lag;
       scheduler.answered(puppet);
       scheduler.send();
       if (calls.length === 0) scheduler.dispatch();
@@ -441,4 +462,128 @@ test("No worker stays idle while calls wait behind one that does not go on", {
       assert(!isBad(), tell());
     }
   }
+});
+
+test("Calls that take long begin in the order of their submission", {
+  timeout,
+}, () => {
+  const seed = Date.now() | 0;
+  const random = new Random(seed);
+  for (let round = 0; round < 1000; round++) {
+    const scheduler = new Scheduler<Puppet>(events, undefined);
+    const puppets = Array.from(
+      { length: 1 + random.below(9) },
+      () => newPuppet(true, Infinity),
+    );
+    for (const puppet of puppets) scheduler.add(puppet);
+    let [sent, begun] = [0, 0];
+    for (let step = 0; step < 200; step++) {
+      if (random.below(4) === 0) {
+        for (let i = random.below(random.pick([3, 60])); i >= 0; i--) {
+          scheduler.push(newCall(sent++));
+        }
+        scheduler.send();
+      } else {
+        for (let k = random.below(4); k > 0; k--) {
+          random.pick(puppets).end(scheduler);
+        }
+      }
+      scheduler.rest();
+      // Of several who are free, who begins first is the system's business.
+      const now = puppets.map((it) => it.begin())
+        .filter((number) => number !== undefined);
+      const expected = now.map(() => begun++);
+      const where = `seed ${seed}, round ${round}, step ${step}`;
+      assertEquals(now.sort((a, b) => a - b), expected, where);
+    }
+    assert(begun > puppets.length);
+  }
+});
+
+/** Puppets that have begun a call each, and calls in the queue. */
+function stage(ready: boolean[]) {
+  const scheduler = new Scheduler<Puppet>(events, undefined);
+  const puppets = ready.map((it) => newPuppet(it, Infinity));
+  for (const puppet of puppets) scheduler.add(puppet);
+  for (let i = 0; i < 40; i++) scheduler.push(newCall(i));
+  scheduler.send();
+  const counts = () => puppets.map(({ channel }) => channel.inFlight);
+  const begin = () => puppets.map((puppet) => puppet.begin());
+  return { scheduler, puppets, counts, begin };
+}
+
+test("What was sent to a worker that is not ready goes to one that is first", {
+  timeout,
+}, () => {
+  const { scheduler, puppets, counts, begin } = stage([false, false]);
+  const [first, second] = puppets;
+  assertEquals(counts(), [1, 1]);
+  second!.channel.ready = true;
+  scheduler.rest();
+  assertEquals(begin(), [undefined, 1]);
+  second!.end(scheduler);
+  assertEquals(begin(), [undefined, 0]);
+  assertEquals(counts(), [0, 1]);
+  first!.channel.ready = true;
+  scheduler.rest();
+  assertEquals(begin(), [2, undefined]);
+});
+
+/** Holds this thread up for so many milliseconds. */
+function spin(time: number): void {
+  const until = performance.now() + time;
+  while (performance.now() < until);
+}
+
+test("Calls that take long are sent ahead while this thread is late", {
+  timeout,
+}, () => {
+  const { scheduler, puppets, counts, begin } = stage([true, true]);
+  const [first, second] = puppets;
+  const late = { took: 5, late: 20 };
+  const answerLate = () => {
+    begin();
+    spin(late.late + 1); // another time than before
+    first!.end(scheduler, late);
+  };
+  assertEquals(begin(), [0, 1]);
+  spin(late.late + 1);
+  first!.end(scheduler, late);
+  second!.end(scheduler, late);
+  assertEquals(counts(), [1, 1], "once may be the system's doing");
+  assertEquals(begin(), [2, 3]);
+  first!.end(scheduler, { took: 5, late: 3 });
+  second!.end(scheduler, { took: 60, late: 20 });
+  assertEquals(counts(), [1, 1], "it was hardly late");
+  for (let rounds = 0; counts()[0] === 1; rounds++) {
+    assert(rounds < 10, "and so it was often");
+    answerLate(); // the system may hold up a thread for a second
+  }
+  assertEquals(counts(), [5, 5]);
+  spin(4 * late.late);
+  const { queued } = scheduler;
+  for (let i = 0; i < 4; i++) {
+    begin();
+    for (const puppet of puppets) puppet.end(scheduler, { took: 5, late: 0 });
+  }
+  assertEquals(counts(), [1, 1]);
+  assertEquals(scheduler.queued, queued);
+});
+
+test("Calls are not sent ahead if none waited while this thread was late", {
+  timeout,
+}, () => {
+  const scheduler = new Scheduler<Puppet>(events, undefined);
+  const puppets = [newPuppet(true, Infinity), newPuppet(true, Infinity)];
+  for (const puppet of puppets) scheduler.add(puppet);
+  for (let i = 0; i < 3; i++) {
+    scheduler.push(newCall(i));
+    scheduler.send();
+    const puppet = puppets.find((it) => it.begin() === i)!;
+    spin(11);
+    puppet.end(scheduler, { took: 5, late: 10 });
+  }
+  for (let i = 0; i < 8; i++) scheduler.push(newCall(i));
+  scheduler.send();
+  assertEquals(scheduler.queued, 6);
 });

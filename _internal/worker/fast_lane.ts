@@ -31,6 +31,9 @@ import { type Lane, NONE, type Runner, type Task } from "./runner.ts";
 /** Sync calls in a row run for this long before the event loop has its turn. */
 const TURN_MS = 2;
 
+// Taken once, so that a task that replaces the globals harms only itself.
+const clock: () => number = performance.now.bind(performance);
+
 /** How long a message may be on its way. */
 const LOST_MS = 3000;
 /** And how many turns of the event loop, where that was stopped for so long. */
@@ -76,6 +79,8 @@ export class FastLane implements Lane {
    * a {@linkcode FastLane.#go}, which alone lets calls be claimed again.
    */
   #held = true;
+  /** When the call that runs was claimed, or about then. */
+  #began = 0;
   readonly #pace: Pace;
   /** What the call that was claimed needs. */
   #need: Need | undefined;
@@ -150,12 +155,12 @@ export class FastLane implements Lane {
   /** Runs the calls that are there; tells whether there were any. */
   #work(): boolean {
     if (this.#held || !this.#claim()) return false;
-    const began = wallClock();
+    const began = this.#began = wallClock();
     this.#pace.begin();
     let time: number;
     do {
       this.#runFrame();
-      time = Math.abs(wallClock() - began); // the system may set its clock back
+      time = Math.abs(this.#began - began); // the system may set its clock back
     } while (!this.#held && time <= TURN_MS && this.#claim());
     this.#pace.end(time > 0);
     if (this.#held) return true;
@@ -281,8 +286,10 @@ export class FastLane implements Lane {
     if (!(outcome instanceof Promise)) return this.#answer(task, outcome);
     this.#held = true;
     this.#pace.forget();
+    const began = clock();
     afterwards(outcome, (outcome) => {
       this.#held = false;
+      this.#pace.waited(task.fn, clock() - began);
       this.#answer(task, outcome);
       if (this.#held) return;
       if (isTurnOverdue()) this.#goNextTurn();
@@ -297,11 +304,23 @@ export class FastLane implements Lane {
   }
 
   #answer(task: Task, outcome: Outcome): void {
+    this.#time();
     const time = timeOf(this.#bell);
     if (outcome.ok) return this.#give(task, outcome, time);
     if (outcome.dropped) return this.#drop(time);
     const second = this.#runner.failsSecond(task.group);
     this.#give(task, { ...outcome, second }, time);
+  }
+
+  /** Tells how long a call took, and since when its answer waits for the pool. */
+  #time(): void {
+    const now = wallClock();
+    const took = Math.abs(now - this.#began); // the system may set its clock back
+    this.#began = now; // the next call's
+    const cells = this.#cells;
+    if (took === 0 || Atomics.load(cells, LaneCell.Read) !== this.#at) return;
+    cells[LaneCell.Took] = took;
+    cells[LaneCell.AnsweredAt] = now;
   }
 
   #give(task: Task, outcome: Outcome, time: number): void {

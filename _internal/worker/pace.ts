@@ -5,7 +5,7 @@
  * @module
  */
 
-import { LaneCell, MAX_DEFINITIONS, QUICK_US } from "../protocol.ts";
+import { LaneCell, LONG_US, MAX_DEFINITIONS, QUICK_US } from "../protocol.ts";
 
 const { ceil, max, min } = Math;
 const clock: () => number = performance.now.bind(performance);
@@ -32,6 +32,8 @@ export class Pace {
   readonly #cells: Int32Array;
   /** By number of the function; no map, whose methods a task could replace. */
   readonly #samples: Record<number, Sample> = Object.create(null);
+  /** Likewise, of calls that are not quick, or had to wait. */
+  readonly #slow: Record<number, Sample> = Object.create(null);
   /** The function that is called, since when that is timed, or -1, and how often it was. */
   #fn = -1;
   #sample = newSample();
@@ -111,29 +113,57 @@ export class Pace {
     // The system stops a thread for milliseconds when it has others to run. One
     // such row is not believed if it says that the function is not quick after
     // all, and counts as twice as slow at most: the pool would wake still more.
-    const known = this.#told;
-    const isNews = !sample.quick && known > 0 && !sample.doubtful;
+    const known = this.#told(this.#fn);
+    const wasQuick = known > 0 && known < QUICK_US;
+    const isNews = wasQuick && !sample.quick && !sample.doubtful;
     sample.doubtful = isNews;
     if (isNews) return;
-    if (!sample.quick) this.#tell(0);
-    else this.#tell(known > 0 ? min(each, 2 * known) : each);
+    if (sample.quick) {
+      this.#tell(this.#fn, wasQuick ? min(each, 2 * known) : each);
+    } else {
+      if (wasQuick) this.#tell(this.#fn, 0);
+      this.#measure(this.#fn, calls, time);
+    }
   }
 
-  /** What the pool takes a call of the function to take; `0` for not quick. */
-  get #told(): number {
-    if (this.#fn >= MAX_DEFINITIONS) return 0;
-    return this.#cells[LaneCell.Paces + this.#fn]!;
+  /** Adds calls that are not quick to what is known of their function. */
+  #measure(fn: number, calls: number, milliseconds: number): void {
+    const sample = this.#slow[fn] ??= newSample();
+    sample.calls += calls;
+    sample.time += milliseconds;
+    const { time } = sample;
+    if (sample.calls < SAMPLE && time * 1000 < LONG_US * SAMPLE) return;
+    const each = ceil(time * 1000 / sample.calls);
+    this.#tell(fn, max(QUICK_US, each));
+    sample.calls = sample.time = 0;
   }
 
-  #tell(each: number): void {
-    if (this.#fn >= MAX_DEFINITIONS) return; // the pool takes those for slow
-    if (this.#told !== each) this.#cells[LaneCell.Paces + this.#fn] = each;
+  /** What the pool takes a call of a function to take; `0` if long, or not known. */
+  #told(fn: number): number {
+    return fn < MAX_DEFINITIONS ? this.#cells[LaneCell.Paces + fn]! : 0;
+  }
+
+  #tell(fn: number, each: number): void {
+    if (fn >= MAX_DEFINITIONS) return; // the pool takes those for long
+    const told = each < LONG_US ? each : 0;
+    if (this.#told(fn) !== told) this.#cells[LaneCell.Paces + fn] = told;
+  }
+
+  /**
+   * A call has ended that had to wait. How quick such a function may be, it is not
+   * taken for quick.
+   *
+   * @param fn The function's number.
+   * @param milliseconds How long the call took.
+   */
+  waited(fn: number, milliseconds: number): void {
+    this.#measure(fn, 1, milliseconds);
   }
 
   /** A call has to wait, or has not ended although it returned. */
   forget(): void {
     if (this.#fn < 0) return;
-    this.#tell(0);
+    if (this.#told(this.#fn) < QUICK_US) this.#tell(this.#fn, 0);
     // What was measured counts for nothing.
     this.#sample = this.#samples[this.#fn] = newSample();
     this.#fn = -1;
