@@ -441,15 +441,14 @@ test("ProcessPool stops what a call goes on with after an await", {
 }, async () => {
   await using pool = new ProcessPool(1);
   const cells = sharedCells(2);
-  const call = pool.apply(
-    async (cells: Int32Array) => {
-      await new Promise((resolve) => setTimeout(resolve, 20));
-      while (Atomics.load(cells, 1) === 0);
-    },
-    [cells],
-    { timeout: 120 },
+  const spinLater = async (cells: Int32Array) => {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    while (Atomics.load(cells, 1) === 0);
+  };
+  await assertTimesOut(
+    () => pool.apply(spinLater, [cells], { timeout: 120 }),
+    120,
   );
-  await assertTimesOut(() => call, 120);
   assertEquals(await pool.apply(double, [1]), 2);
   release(cells);
 });
