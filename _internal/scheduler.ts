@@ -68,6 +68,8 @@ export interface Headway {
   before: number;
   /** It is at a call that others pass, and is sent no other until it has answered. */
   passed: boolean;
+  /** What it was sent last was known to be short, so others may have been sent ahead. */
+  short: boolean;
 }
 
 /** A worker, for whoever gives it calls. */
@@ -249,6 +251,7 @@ export class Scheduler<W extends Schedulable> {
         this.#maySend = false;
         if (isIdle) worker.headway.fresh = true;
         if (!channel.send(call, this.#blocking)) return this.requeue([call]);
+        worker.headway.short = channel.pace < Infinity;
         if (call.mayWait && !isIdle) this.#early = true;
       } catch (error) {
         unsent = error instanceof UnsentError ? error : new UnsentError(error);
@@ -354,6 +357,7 @@ export class Scheduler<W extends Schedulable> {
     this.#warm(worker);
     worker.headway.passed = false;
     this.#adaptLead(worker.channel);
+    this.#recallLong(worker);
     if (this.#ahead !== Infinity && ++this.#calm === CALM_ANSWERS) {
       this.#calm = 0;
       this.#ahead *= 2; // in the end the rings are the limit
@@ -487,6 +491,15 @@ export class Scheduler<W extends Schedulable> {
     if (!this.#lateAgain) return;
     this.#lead = Math.min(Math.max(this.#lead, late / took), MAX_LEAD);
     this.#leadUntil = Math.max(this.#leadUntil, time + late * LEAD_TIMES);
+  }
+
+  /** Takes back what was sent ahead as it seemed to be short, and is not after all. */
+  #recallLong(worker: W): void {
+    const { channel, headway } = worker;
+    if (!headway.short || channel.pace < Infinity) return;
+    if (this.#workers.size === 1 || !this.#maySend) return;
+    headway.short = false;
+    this.requeue(this.takeBack(worker));
   }
 
   /**
@@ -641,6 +654,7 @@ export function noHeadway(): Headway {
     fresh: false,
     before: 0,
     passed: false,
+    short: false,
   };
 }
 

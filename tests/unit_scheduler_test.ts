@@ -587,3 +587,21 @@ test("Calls are not sent ahead if none waited while this thread was late", {
   scheduler.send();
   assertEquals(scheduler.queued, 6);
 });
+
+test("What was sent ahead comes back once it is known to take long", {
+  timeout,
+}, () => {
+  const { scheduler, hired, send, counts } = quickOffice(2, 100);
+  send(8);
+  assertEquals(counts(), [4, 4]);
+  for (const { worker: { channel } } of hired) {
+    const { cells } = channel.memory;
+    assert(claim(cells, LaneCell.Claim));
+    cells[LaneCell.Paces + 1] = 0;
+  }
+  for (const { worker } of hired) scheduler.answered(worker);
+  assertEquals(counts(), [1, 1]);
+  assertEquals(scheduler.queued, 6);
+  scheduler.send();
+  assertEquals(counts(), [1, 1]);
+});
