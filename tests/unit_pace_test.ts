@@ -142,6 +142,23 @@ test("Pace forgets what it knew when a call has to wait", {
   untilQuick(pace, isQuick, 3);
 });
 
+test("Pace tells how long calls take that have to wait, and of none as quick", {
+  timeout,
+}, () => {
+  const { pace, hint } = setUp();
+  const wait = (fn: number, milliseconds: number, times: number) => {
+    for (let i = 0; i < times; i++) pace.waited(fn, milliseconds);
+  };
+  wait(3, 0.001, 7);
+  assertEquals(hint(3), 0, "it is not known yet");
+  wait(3, 0.001, 1);
+  assertEquals(hint(3), QUICK_US);
+  wait(3, 0.75, 8);
+  assertEquals(hint(3), 750);
+  wait(3, 2, 8);
+  assertEquals(hint(3), 0, "they take long");
+});
+
 test("Pace knows what it knew after a row that was cut short", {
   timeout,
 }, () => {
