@@ -343,6 +343,7 @@ export class Scheduler<W extends Schedulable> {
    * @returns Whether there were any.
    */
   drain(): boolean {
+    if (!this.#allReady) this.send(); // another may be ready
     if (this.#bell === undefined) return false;
     if (++this.#reads % READS_PER_LOOK === 0 && this.#maySend) this.#dealAnew();
     return readInOrder(this.#workers, this.#bell);
@@ -370,7 +371,6 @@ export class Scheduler<W extends Schedulable> {
    * @returns For how many milliseconds it may sleep.
    */
   rest(): number {
-    this.send(); // another worker may be ready
     return this.#balance() ? STUCK_MS : Infinity;
   }
 
@@ -461,7 +461,7 @@ export class Scheduler<W extends Schedulable> {
     if (this.#workers.size === 1) return false;
     const { inFlight, ready } = channel;
     if (!ready && this.#someReady) return true;
-    if (inFlight <= this.#lead) return false;
+    if (inFlight === 0 || inFlight <= this.#leadNow()) return false;
     if (channel.pace === Infinity) return true;
     try {
       return channel.paceOf(call.request.fn) === Infinity;
@@ -479,18 +479,23 @@ export class Scheduler<W extends Schedulable> {
     if (lag === undefined) return;
     const { took } = lag;
     const late = Math.min(lag.late, LATE_AGAIN_MS); // clocks may be set forward
-    const time = performance.now();
-    if (time >= this.#leadUntil) this.#lead = 0;
     if (late < Math.max(LATE_MS, LATE_SHARE * took)) return;
     if (this.#queue.length === 0) return; // there was nothing to send
+    const time = performance.now();
     const since = time - late;
     if (since > this.#lateAt) { // else it was the same time, for another worker
       this.#lateAgain = since - this.#lateAt < LATE_AGAIN_MS;
       this.#lateAt = time;
     }
     if (!this.#lateAgain) return;
-    this.#lead = Math.min(Math.max(this.#lead, late / took), MAX_LEAD);
+    const missed = Math.ceil(late / took);
+    this.#lead = Math.min(Math.max(this.#leadNow(), missed), MAX_LEAD);
     this.#leadUntil = Math.max(this.#leadUntil, time + late * LEAD_TIMES);
+  }
+
+  #leadNow(): number {
+    if (this.#lead > 0 && performance.now() >= this.#leadUntil) this.#lead = 0;
+    return this.#lead;
   }
 
   /** Takes back what was sent ahead as it seemed to be short, and is not after all. */

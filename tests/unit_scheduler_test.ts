@@ -455,6 +455,7 @@ test("No worker stays idle while calls wait behind one that does not go on", {
       } else puppet.channel.pace = random.pick(paces);
       // Till it would sleep for good, with nobody going on.
       for (let looks = 0;; looks++) {
+        scheduler.drain();
         const time = scheduler.rest();
         if (time === Infinity || looks === 10) break;
         for (const { headway } of puppets) headway.since -= time;
@@ -519,13 +520,13 @@ test("What was sent to a worker that is not ready goes to one that is first", {
   const [first, second] = puppets;
   assertEquals(counts(), [1, 1]);
   second!.channel.ready = true;
-  scheduler.rest();
+  scheduler.drain();
   assertEquals(begin(), [undefined, 1]);
   second!.end(scheduler);
   assertEquals(begin(), [undefined, 0]);
   assertEquals(counts(), [0, 1]);
   first!.channel.ready = true;
-  scheduler.rest();
+  scheduler.drain();
   assertEquals(begin(), [2, undefined]);
 });
 
