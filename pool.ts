@@ -745,10 +745,11 @@ export abstract class Pool {
  * - An error in a call arrives with its class (one of ECMAScript's, a
  *   `DOMException` or one of this module's, else `Error`), its name, message,
  *   cause, own properties and the worker's stack.
- * - Calls begin in the order of their submission. Those of functions that are known
- *   to take less than 1.5 ms are sent ahead, so one may begin before an older one, by
- *   about as long; so are all others while this thread blocks, or is busy most of the
- *   time, and some may begin before an older one then.
+ * - Calls begin in the order of their submission, each as soon as a worker is free
+ *   and this thread sees that. Those of functions that are known to take less than
+ *   1.5 ms are sent ahead, so one may begin before an older one, by about as long. So
+ *   are all others before this thread blocks in a `waitSync()`, and while it is found
+ *   to be late again and again: then some may begin before older ones.
  * - A pool with nothing to do does not keep the program from ending; nor does what
  *   runs on after a `map` that failed, or an iteration that was left.
  * - Until it ends it keeps each function that it was given, once for each source

@@ -9,7 +9,7 @@
 import { readInOrder } from "./answer_clock.ts";
 import { type Call, type Outcome, takesBuffers, UnsentError } from "./call.ts";
 import type { Channel } from "./channel.ts";
-import * as claims from "./claim.ts";
+import { between, MAX_SENT } from "./claim.ts";
 import { QUICK_US } from "./protocol.ts";
 import { Queue } from "./queue.ts";
 import { cores } from "./runtime/which.ts";
@@ -37,13 +37,13 @@ const STUCK_MS = 5;
  * This thread is late if an answer has waited for so many milliseconds, and for so
  * much of what its call took.
  */
-const LATE_MS = 4;
+const LATE_MS = 8;
 const LATE_SHARE = 0.5;
 /** It is busy if it is late twice within so many milliseconds. */
 const LATE_AGAIN_MS = 1000;
-/** Then workers have so many calls ahead at most, for so many times as long. */
-const MAX_LEAD = 64;
+/** Then workers have calls ahead, for so many times as long, of which no more counts. */
 const LEAD_TIMES = 4;
+const MAX_LATE_MS = 1000;
 
 /** After so many calls that each of the others has begun since, a worker is passed. */
 const PASSING_CALLS = 4;
@@ -68,8 +68,10 @@ export interface Headway {
   before: number;
   /** It is at a call that others pass, and is sent no other until it has answered. */
   passed: boolean;
-  /** What it was sent last was known to be short, so others may have been sent ahead. */
+  /** What it was sent last was known to be short, and may have been sent ahead. */
   short: boolean;
+  /** What it was sent as it was idle may wait for other calls. */
+  mayWait: boolean;
 }
 
 /** A worker, for whoever gives it calls. */
@@ -104,10 +106,10 @@ export class Scheduler<W extends Schedulable> {
   #reads = 0;
   /** How many calls have begun. */
   #begun = 0;
-  /** How many calls are sent ahead to a worker, and how many answers came since. */
+  /** How many short calls a worker has ahead, and how many answers came since. */
   #ahead = Infinity;
   #calm = 0;
-  /** How many calls that take long are sent ahead to a worker, and until when. */
+  /** How many that take long it has ahead, and until when. */
   #lead = 0;
   #leadUntil = 0;
   /** When this thread was late for the last time, and whether soon after another. */
@@ -252,7 +254,8 @@ export class Scheduler<W extends Schedulable> {
         if (isIdle) worker.headway.fresh = true;
         if (!channel.send(call, this.#blocking)) return this.requeue([call]);
         worker.headway.short = channel.pace < Infinity;
-        if (call.mayWait && !isIdle) this.#early = true;
+        if (isIdle) worker.headway.mayWait = call.mayWait;
+        else if (call.mayWait) this.#early = true;
       } catch (error) {
         unsent = error instanceof UnsentError ? error : new UnsentError(error);
       } finally {
@@ -358,6 +361,7 @@ export class Scheduler<W extends Schedulable> {
     this.#warm(worker);
     worker.headway.passed = false;
     this.#adaptLead(worker.channel);
+    this.#endLead();
     this.#recallLong(worker);
     if (this.#ahead !== Infinity && ++this.#calm === CALM_ANSWERS) {
       this.#calm = 0;
@@ -400,7 +404,8 @@ export class Scheduler<W extends Schedulable> {
   }
 
   /**
-   * The worker for the next call: an idle one, else the one with the fewest.
+   * The worker for the next call: an idle one, else of those that may have calls
+   * ahead the one with the fewest.
    *
    * Of a function whose calls are quick, the one that answered last, as long as
    * it gets to the call sooner than another could be woken, and after that no
@@ -435,15 +440,15 @@ export class Scheduler<W extends Schedulable> {
       if (worker.left <= 0) continue;
       const { ready } = worker.channel;
       const isSpared = worker.headway.passed ||
-        (isFew
-          ? worker !== hot && (!ready || others-- <= 0)
-          : !this.#blocking && this.#comesTooEarly(call, worker.channel));
+        (!this.#blocking && this.#comesTooEarly(call, worker.channel)) ||
+        (isFew && worker !== hot && (!ready || others-- <= 0));
       if (isSpared) {
         if (this.#blocking && worker.channel.hasRoom) last = worker;
         continue;
       }
       // One that is not ready comes after one that is.
-      const load = worker.channel.inFlight + (ready ? 0 : 0.5);
+      let load = worker.channel.inFlight + (ready ? 0 : 0.5);
+      if (this.#blocking && worker.headway.mayWait) load += MAX_SENT;
       if (load < fewest && worker.channel.hasRoom) {
         best = worker;
         fewest = load;
@@ -461,7 +466,7 @@ export class Scheduler<W extends Schedulable> {
     if (this.#workers.size === 1) return false;
     const { inFlight, ready } = channel;
     if (!ready && this.#someReady) return true;
-    if (inFlight === 0 || inFlight <= this.#leadNow()) return false;
+    if (inFlight <= this.#leadNow()) return false;
     if (channel.pace === Infinity) return true;
     try {
       return channel.paceOf(call.request.fn) === Infinity;
@@ -476,11 +481,11 @@ export class Scheduler<W extends Schedulable> {
    */
   #adaptLead(channel: Channel): void {
     const lag = channel.lag();
-    if (lag === undefined) return;
-    const { took } = lag;
-    const late = Math.min(lag.late, LATE_AGAIN_MS); // clocks may be set forward
+    if (lag === undefined || this.#workers.size === 1) return;
+    const { took, late } = lag;
     if (late < Math.max(LATE_MS, LATE_SHARE * took)) return;
-    if (this.#queue.length === 0) return; // there was nothing to send
+    // There was nothing to send, unless all went ahead.
+    if (this.#queue.length === 0 && this.#leadNow() === 0) return;
     const time = performance.now();
     const since = time - late;
     if (since > this.#lateAt) { // else it was the same time, for another worker
@@ -488,14 +493,22 @@ export class Scheduler<W extends Schedulable> {
       this.#lateAt = time;
     }
     if (!this.#lateAgain) return;
-    const missed = Math.ceil(late / took);
-    this.#lead = Math.min(Math.max(this.#leadNow(), missed), MAX_LEAD);
-    this.#leadUntil = Math.max(this.#leadUntil, time + late * LEAD_TIMES);
+    const counted = Math.min(late, MAX_LATE_MS); // clocks may be set forward
+    const missed = Math.ceil(counted / took);
+    this.#lead = Math.max(this.#leadNow(), missed); // the rings are the limit
+    this.#leadUntil = Math.max(this.#leadUntil, time + counted * LEAD_TIMES);
   }
 
   #leadNow(): number {
-    if (this.#lead > 0 && performance.now() >= this.#leadUntil) this.#lead = 0;
-    return this.#lead;
+    const isOver = this.#lead > 0 && performance.now() >= this.#leadUntil;
+    return isOver ? 0 : this.#lead;
+  }
+
+  /** Takes back what was sent ahead while this thread was late, once that is over. */
+  #endLead(): void {
+    if (this.#lead === 0 || this.#leadNow() > 0 || !this.#maySend) return;
+    this.#lead = 0;
+    this.#takeAllBack();
   }
 
   /** Takes back what was sent ahead as it seemed to be short, and is not after all. */
@@ -525,7 +538,8 @@ export class Scheduler<W extends Schedulable> {
     }
     if (this.#allReady || !isIdle) return;
     for (const worker of this.#workers) {
-      if (!worker.channel.ready) this.requeue(this.takeBack(worker));
+      const { ready, waiting } = worker.channel;
+      if (!ready && waiting > 0) this.requeue(this.takeBack(worker));
     }
   }
 
@@ -609,13 +623,17 @@ export class Scheduler<W extends Schedulable> {
   /**
    * Looks who is at a call that others pass.
    *
-   * @returns Whether calls wait behind one that was not known.
+   * @returns Whether calls wait behind one.
    */
   #lookForPassed(): boolean {
     this.#look();
-    const going = [...this.#workers].filter(({ headway }) => !headway.passed);
-    let others = going.length - 1;
+    const going: W[] = [];
     let any = false;
+    for (const worker of this.#workers) {
+      if (!worker.headway.passed) going.push(worker);
+      else if (worker.channel.waiting > 0) any = true; // as this thread blocked
+    }
+    let others = going.length - 1;
     for (const { channel: { waiting, inFlight }, headway } of going) {
       const isPassed = others > 0 && inFlight > waiting &&
         this.#begun - headway.before >= others * PASSING_CALLS;
@@ -636,7 +654,7 @@ export class Scheduler<W extends Schedulable> {
         headway.fresh = false;
         headway.since = time;
       }
-      const more = claims.between(headway.claimed, claimed);
+      const more = between(headway.claimed, claimed);
       if (more === 0) continue;
       headway.claimed = claimed;
       headway.since = time;
@@ -660,6 +678,7 @@ export function noHeadway(): Headway {
     before: 0,
     passed: false,
     short: false,
+    mayWait: false,
   };
 }
 

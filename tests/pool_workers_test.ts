@@ -1389,6 +1389,37 @@ test("ProcessPool goes on with calls that take long while its thread is busy", {
   await outcomes(calls);
 });
 
+test(
+  "ProcessPool sends no call behind one that waits before its thread blocks",
+  {
+    timeout,
+  },
+  async () => {
+    await using pool = new ProcessPool(2);
+    const [here, go, done] = [new Event(), new Event(), new Event()];
+    const waiting = pool.apply(
+      async (here: Event, go: Event, done: Event) => {
+        here.set();
+        await go.wait();
+        done.set();
+      },
+      [here, go, done],
+    );
+    await here.wait();
+    const cells = sharedCells();
+    const spin = (cells: Int32Array) => {
+      Atomics.store(cells, 0, 1);
+      const until = performance.now() + 20;
+      while (performance.now() < until);
+    };
+    const spinning = pool.apply(spin, [cells]);
+    await reached(cells, 0, 1);
+    const going = pool.apply((go: Event) => go.set(), [go]);
+    assert(done.waitSync({ timeout: 20_000 }));
+    await Promise.all([waiting, spinning, going]);
+  },
+);
+
 test("ProcessPool sends what is in its queue before its thread blocks", {
   timeout,
 }, async () => {

@@ -561,14 +561,10 @@ test("Calls that take long are sent ahead while this thread is late", {
     answerLate(); // the system may hold up a thread for a second
   }
   assertEquals(counts(), [5, 5]);
+  begin();
   spin(4 * late.late);
-  const { queued } = scheduler;
-  for (let i = 0; i < 4; i++) {
-    begin();
-    for (const puppet of puppets) puppet.end(scheduler, { took: 5, late: 0 });
-  }
-  assertEquals(counts(), [1, 1]);
-  assertEquals(scheduler.queued, queued);
+  first!.end(scheduler, { took: 5, late: 0 });
+  assertEquals(counts(), [1, 1], "what was ahead came back");
 });
 
 test("Calls are not sent ahead if none waited while this thread was late", {
@@ -605,4 +601,102 @@ test("What was sent ahead comes back once it is known to take long", {
   assertEquals(scheduler.queued, 6);
   scheduler.send();
   assertEquals(counts(), [1, 1]);
+});
+
+test("Calls are sent ahead while this thread is late for seconds at a time", {
+  timeout,
+}, () => {
+  const { scheduler, puppets, counts, begin } = stage([true, true]);
+  const now = performance.now.bind(performance);
+  let passed = 0; // milliseconds that seem to have passed
+  performance.now = () => now() + passed;
+  try {
+    for (const expected of [1, 11]) {
+      begin();
+      passed += 5000;
+      puppets[0]!.end(scheduler, { took: 100, late: 4900 });
+      assertEquals(counts()[0], expected);
+    }
+  } finally {
+    performance.now = now;
+  }
+});
+
+const cube = (n: number) => n ** 3;
+
+test(
+  "No call goes behind another's that takes long, nor such a call behind any",
+  {
+    timeout,
+  },
+  () => {
+    const { scheduler, hired, counts } = quickOffice(2, 0);
+
+    const newCube = () =>
+      new AwaitedCall({ kind: "apply", fn: cube, payload: [2] });
+    const numberOfCube = 2; // after that of square
+    for (const { worker: { channel } } of hired) {
+      channel.paceOf(cube);
+      channel.memory.cells[LaneCell.Paces + numberOfCube] = 100;
+    }
+    const { channel } = hired[0]!.worker;
+    assertEquals([channel.paceOf(cube), channel.paceOf(square)], [
+      100,
+      Infinity,
+    ]);
+    for (let i = 0; i < 3; i++) scheduler.push(newCube());
+    scheduler.push(newCall(1));
+    scheduler.push(newCube());
+    scheduler.send();
+    assertEquals(counts().sort(), [1, 2]);
+    assertEquals(scheduler.queued, 2, "the long one waits, and what is newer");
+    scheduler.clear();
+    for (const { worker } of hired) scheduler.takeBack(worker);
+    scheduler.push(newCall(1));
+    for (let i = 0; i < 3; i++) scheduler.push(newCube());
+    scheduler.send();
+    assertEquals(counts().sort(), [1, 3], "the short ones are with each other");
+  },
+);
+
+test(
+  "What was sent behind a call that others pass, as this thread blocked, comes back",
+  {
+    timeout,
+  },
+  () => {
+    const { scheduler, puppets, counts, begin } = stage([true, true]);
+    const [stuck, other] = puppets;
+    scheduler.clear();
+    begin();
+    scheduler.rest();
+    for (let i = 0; i < 8; i++) {
+      scheduler.push(newCall(i));
+      scheduler.send();
+      other!.begin();
+      other!.end(scheduler);
+    }
+    for (let i = 0; i < 60; i++) scheduler.push(newCall(i));
+    scheduler.sendAll();
+    assertEquals(counts(), [22, 40], "where there was room for no more");
+    scheduler.rest();
+    assertEquals(stuck!.channel.inFlight, 1);
+  },
+);
+
+test("SharedChannel tells once how late this thread is with an answer", {
+  timeout,
+}, () => {
+  const { hired } = quickOffice(1, 0);
+  const { channel } = hired[0]!.worker;
+  const { cells } = channel.memory;
+  assertEquals(channel.lag(), undefined);
+  cells[LaneCell.Took] = 7;
+  cells[LaneCell.AnsweredAt] = Date.now() - 1000;
+  const { took, late } = channel.lag()!;
+  assertEquals(took, 7);
+  assert(late >= 998 && late < 10_000, `received ${late}`);
+  assertEquals(channel.lag(), undefined);
+  cells[LaneCell.AnsweredAt] = Date.now() + 60_000; // the clock was set back
+  assertEquals(channel.lag(), { took: 7, late: 0 });
 });
