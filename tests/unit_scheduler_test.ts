@@ -501,7 +501,7 @@ test("Calls that take long begin in the order of their submission", {
   }
 });
 
-/** Puppets that have begun a call each, and calls in the queue. */
+/** Puppets that were sent what they may have of 40 calls that may take long. */
 function stage(ready: boolean[]) {
   const scheduler = new Scheduler<Puppet>(events, undefined);
   const puppets = ready.map((it) => newPuppet(it, Infinity));
@@ -631,7 +631,6 @@ test(
   },
   () => {
     const { scheduler, hired, counts } = quickOffice(2, 0);
-
     const newCube = () =>
       new AwaitedCall({ kind: "apply", fn: cube, payload: [2] });
     const numberOfCube = 2; // after that of square
