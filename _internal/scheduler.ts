@@ -244,9 +244,10 @@ export class Scheduler<W extends Schedulable> {
       const { channel } = worker;
       const isIdle = channel.inFlight === 0;
       // It waits for an idle worker: its buffers could not be taken back, or it may
-      // wait for others, and what it waits for must not be behind it.
-      const waits = takesBuffers(call) || (call.mayWait && !this.#blocking);
-      if (waits && !isIdle) return;
+      // wait for others, and what it waits for must not be behind it. While this
+      // thread blocks it cannot, as no answer would be read.
+      const waits = takesBuffers(call) || call.mayWait;
+      if (waits && !isIdle && !this.#blocking) return;
       this.#queue.shift();
       let unsent: UnsentError | undefined;
       try {

@@ -12,6 +12,7 @@ import {
 import {
   Barrier,
   Event,
+  Process,
   ProcessPool,
   task,
   ThreadPool,
@@ -1439,6 +1440,38 @@ test("ProcessPool sends what is in its queue before its thread blocks", {
   assert(done.waitSync({ timeout: 20_000 }));
   gate.set();
   await Promise.all([long, last, ...others]);
+});
+
+test("ProcessPool sends buffers too before its thread blocks", {
+  timeout,
+}, async () => {
+  for (const workers of [1, 2]) {
+    await using pool = new ProcessPool(workers);
+    const gate = new Event();
+    const here = new Barrier(workers + 1);
+    const busy = Array.from(
+      { length: workers },
+      () =>
+        pool.apply(async (here: Barrier, gate: Event) => {
+          await here.wait();
+          await gate.wait();
+        }, [here, gate]),
+    );
+    await here.wait();
+    // No worker is idle, nor does this thread see when one is.
+    const buffer = new ArrayBuffer(8);
+    const options = { transfer: [buffer] };
+    const size = (buffer: ArrayBuffer) => buffer.byteLength;
+    const moved = pool.apply(size, [buffer], options);
+    const done = new Event();
+    const last = pool.apply((done: Event) => done.set(), [done]);
+    assertEquals(pool.stats().queued, 2);
+    const setLater = new Process((gate: Event) => gate.set(), { args: [gate] });
+    setLater.start();
+    assert(done.waitSync({ timeout: 20_000 }));
+    assertEquals([await moved, buffer.byteLength], [8, 0]);
+    await Promise.all([...busy, last, setLater.join()]);
+  }
 });
 
 test(
