@@ -603,22 +603,60 @@ test("What was sent ahead comes back once it is known to take long", {
   assertEquals(counts(), [1, 1]);
 });
 
+/** Lets a clock that stands still but for what the work adds be the thread's. */
+function withClock(work: (advance: (milliseconds: number) => void) => void) {
+  const { now } = performance;
+  let time = Math.ceil(now.call(performance));
+  performance.now = () => time;
+  try {
+    work((milliseconds) => time += milliseconds);
+  } finally {
+    performance.now = now;
+  }
+}
+
 test("Calls are sent ahead while this thread is late for seconds at a time", {
   timeout,
 }, () => {
   const { scheduler, puppets, counts, begin } = stage([true, true]);
-  const now = performance.now.bind(performance);
-  let passed = 0; // milliseconds that seem to have passed
-  performance.now = () => now() + passed;
-  try {
+  withClock((advance) => {
     for (const expected of [1, 11]) {
       begin();
-      passed += 5000;
+      advance(5000);
       puppets[0]!.end(scheduler, { took: 100, late: 4900 });
       assertEquals(counts()[0], expected);
     }
-  } finally {
-    performance.now = now;
+  });
+});
+
+test("How late this thread is goes by what a call took, and by how often", {
+  timeout,
+}, () => {
+  const cases = [
+    { took: 5, late: 7, gap: 100, expected: 1 }, // not late at all
+    { took: 5, late: 8, gap: 100, expected: 3 },
+    { took: 100, late: 49, gap: 100, expected: 1 }, // not for such a call
+    { took: 100, late: 50, gap: 100, expected: 2 },
+    { took: 5, late: 8, gap: 1000 + 7, expected: 3 },
+    { took: 5, late: 8, gap: 1000 + 8, expected: 1 }, // the first is forgotten
+  ];
+  for (const { took, late, gap, expected } of cases) {
+    const { scheduler, puppets: [first], counts, begin } = stage([true, true]);
+    const where = `${took} ms, late by ${late}, after ${gap}`;
+    withClock((advance) => {
+      const answer = (lag: Lag) => {
+        begin();
+        first!.end(scheduler, lag);
+        return counts()[0];
+      };
+      assertEquals(answer({ took, late }), 1, where);
+      advance(gap);
+      assertEquals(answer({ took, late }), expected, where);
+      advance(4 * late - 1);
+      assertEquals(answer({ took, late: 0 }), expected, where);
+      advance(1);
+      assertEquals(answer({ took, late: 0 }), 1, where);
+    });
   }
 });
 
