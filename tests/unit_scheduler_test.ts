@@ -501,10 +501,10 @@ test("Calls that take long begin in the order of their submission", {
   }
 });
 
-/** Puppets that were sent what they may have of 40 calls that may take long. */
-function stage(ready: boolean[]) {
+/** Puppets that were sent what they may have of 40 calls, which may take long. */
+function stage(ready: boolean[], pace = Infinity) {
   const scheduler = new Scheduler<Puppet>(events, undefined);
-  const puppets = ready.map((it) => newPuppet(it, Infinity));
+  const puppets = ready.map((it) => newPuppet(it, pace));
   for (const puppet of puppets) scheduler.add(puppet);
   for (let i = 0; i < 40; i++) scheduler.push(newCall(i));
   scheduler.send();
@@ -720,6 +720,114 @@ test(
     assertEquals(stuck!.channel.inFlight, 1);
   },
 );
+
+test("What is sent before this thread blocks is dealt out evenly", {
+  timeout,
+}, () => {
+  const { scheduler, counts } = stage([true, true]);
+  scheduler.sendAll();
+  assertEquals(counts(), [20, 20]);
+});
+
+test("Before this thread blocks, who is ready comes first", { timeout }, () => {
+  const { scheduler, puppets: [first], counts } = stage([true, true]);
+  scheduler.clear();
+  for (const worker of scheduler.workers) scheduler.takeBack(worker);
+  first!.channel.ready = false;
+  scheduler.push(newCall(0));
+  scheduler.sendAll();
+  assertEquals(counts(), [0, 1]);
+});
+
+test("Before this thread blocks, no call goes behind one that may wait", {
+  timeout,
+}, () => {
+  const { scheduler, puppets: [first], counts } = stage([true, true]);
+  first!.headway.mayWait = true;
+  scheduler.sendAll();
+  assertEquals(counts(), [1, 39]);
+});
+
+test("Calls with buffers, or that may wait, are sent ahead only to block", {
+  timeout,
+}, async () => {
+  for (const kind of ["buffers", "waits"]) {
+    const { scheduler, puppets, counts, begin } = stage([true, true], 100);
+    scheduler.clear();
+    for (const puppet of puppets) scheduler.takeBack(puppet);
+    scheduler.push(newCall(0));
+    scheduler.push(newCall(1));
+    scheduler.send();
+    begin();
+    const buffer = new ArrayBuffer(8);
+    const call = kind === "waits" ? newCall(2) : new AwaitedCall({
+      kind: "apply",
+      fn: square,
+      payload: [buffer],
+      transfer: [buffer],
+    });
+    call.mayWait = kind === "waits"; // it was seen before
+    scheduler.push(call);
+    scheduler.push(newCall(3));
+    scheduler.send();
+    assertEquals(counts(), [1, 1], kind);
+    scheduler.sendAll();
+    assertEquals(counts(), [2, 2], kind);
+    await Promise.resolve(); // this thread goes on
+    // What has buffers would not come back, so the puppets are not asked for it.
+    assertEquals(scheduler.queued, kind === "waits" ? 2 : 0, kind);
+  }
+});
+
+test("A worker alone is never passed, nor is one that has begun nothing", {
+  timeout,
+}, () => {
+  for (const workers of [1, 2]) {
+    const { scheduler, puppets } = stage(Array(workers).fill(true));
+    const last = puppets.at(-1)!;
+    for (let i = 0; i < 10; i++) {
+      last.begin();
+      scheduler.rest();
+      assert(!puppets[0]!.headway.passed);
+      last.end(scheduler);
+    }
+  }
+});
+
+test("Calls go to workers that are not ready once no other takes any", {
+  timeout,
+}, () => {
+  for (const isGone of [true, false]) {
+    const { scheduler, puppets: [first], counts } = stage([true, false, false]);
+    assertEquals(counts(), [1, 0, 0]);
+    if (isGone) scheduler.remove(first!);
+    else first!.left = 0; // it is to be replaced
+    scheduler.send();
+    assertEquals(counts(), [1, 1, 1]);
+  }
+});
+
+test("This thread stays late for as long as the worst time has said", {
+  timeout,
+}, () => {
+  const { scheduler, puppets: [first], counts, begin } = stage([true, true]);
+  withClock((advance) => {
+    const answer = (late: number) => {
+      begin();
+      first!.end(scheduler, { took: 5, late });
+      return counts()[0];
+    };
+    answer(40);
+    advance(100);
+    assertEquals(answer(40), 1 + 40 / 5);
+    advance(100);
+    assertEquals(answer(8), 1 + 40 / 5, "late again, but not so much");
+    advance(59);
+    assertEquals(answer(0), 1 + 40 / 5);
+    advance(1);
+    assertEquals(answer(0), 1);
+  });
+});
 
 test("SharedChannel tells once how late this thread is with an answer", {
   timeout,
