@@ -1447,8 +1447,17 @@ test("ProcessPool sends buffers too before its thread blocks", {
 }, async () => {
   for (const workers of [1, 2]) {
     await using pool = new ProcessPool(workers);
-    const gate = new Event();
-    const here = new Barrier(workers + 1);
+    const [go, gate, done] = [new Event(), new Event(), new Event()];
+    const here = new Barrier(workers + 2);
+    const opener = new Process(
+      async (here: Barrier, go: Event, gate: Event) => {
+        await here.wait();
+        await go.wait();
+        gate.set();
+      },
+      { args: [here, go, gate] },
+    );
+    opener.start();
     const busy = Array.from(
       { length: workers },
       () =>
@@ -1463,14 +1472,12 @@ test("ProcessPool sends buffers too before its thread blocks", {
     const options = { transfer: [buffer] };
     const size = (buffer: ArrayBuffer) => buffer.byteLength;
     const moved = pool.apply(size, [buffer], options);
-    const done = new Event();
     const last = pool.apply((done: Event) => done.set(), [done]);
     assertEquals(pool.stats().queued, 2);
-    const setLater = new Process((gate: Event) => gate.set(), { args: [gate] });
-    setLater.start();
+    go.set();
     assert(done.waitSync({ timeout: 20_000 }));
     assertEquals([await moved, buffer.byteLength], [8, 0]);
-    await Promise.all([...busy, last, setLater.join()]);
+    await Promise.all([...busy, last, opener.join()]);
   }
 });
 
