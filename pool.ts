@@ -11,7 +11,11 @@ import {
   type Host,
   WatchedCall,
 } from "./_internal/call.ts";
-import { type AnyFunction, describe, nameOf } from "./_internal/callable.ts";
+import {
+  type AnyFunction,
+  describeToRun,
+  nameOf,
+} from "./_internal/callable.ts";
 import {
   checkArray,
   checkCount,
@@ -885,7 +889,10 @@ function openDispatcher(
   const { fn, args } = initializer;
   const owner = nameOf(fn);
   try {
-    const wire = { fn: describe(fn), args: encode(args, "initargs", owner) };
+    const wire = {
+      fn: describeToRun(fn),
+      args: encode(args, "initargs", owner),
+    };
     return new Dispatcher({ ...options, initializer: wire });
   } catch (error) {
     throw located(error, args, "initargs", owner);

@@ -4,7 +4,12 @@
  * @module
  */
 
-import { type AnyFunction, describe, nameOf } from "./_internal/callable.ts";
+import {
+  type AnyFunction,
+  describe,
+  describeToRun,
+  nameOf,
+} from "./_internal/callable.ts";
 import {
   checkArray,
   checkFlag,
@@ -203,7 +208,8 @@ export class Process<F extends AnyFunction = AnyFunction> {
    * await process.join();
    * ```
    *
-   * @throws {Error} If the process was started before.
+   * @throws {Error} If the process was started before, or if the target is a task
+   * and another process loads its module right now.
    * @throws {DOMException} A `DataCloneError` if an argument cannot be sent.
    * @throws {TypeError} If the action of a barrier in the arguments cannot be sent.
    */
@@ -220,7 +226,7 @@ export class Process<F extends AnyFunction = AnyFunction> {
       const args = encode(this.#args, "args", owner);
       this.#child = new Child({
         name: this.#name,
-        job: { kind: "process", target: describe(this.#target), args },
+        job: { kind: "process", target: describeToRun(this.#target), args },
         permissions: this.#permissions,
         workerUrl: this.#workerUrl,
         onExit: (code, error) => {

@@ -104,6 +104,31 @@ export function describe(fn: AnyFunction): CallableWire {
   return wire;
 }
 
+/**
+ * Describes a function that another thread is to run.
+ *
+ * What the top level of a module starts in another thread is started there again,
+ * and in a third one, if that thread loads the module for it. Python refuses this
+ * too.
+ *
+ * @param fn The function.
+ * @returns Its task, or its source text.
+ * @throws {TypeError} If it has neither.
+ * @throws {Error} If this is a process which loads the task's module right now.
+ */
+export function describeToRun(fn: AnyFunction): CallableWire {
+  const wire = describe(fn);
+  const { process, loading } = realm;
+  if (wire.kind === "source" || process.id === 0) return wire;
+  if (!loading.has(wire.module)) return wire;
+  throw new Error(
+    `Cannot run task "${wire.name}" elsewhere while process "${process.name}" ` +
+      `loads its module "${wire.module}", as that would be loaded and run there ` +
+      `again, without end: what only the program should do belongs in ` +
+      `"if (import.meta.main)" or "if (currentProcess().id === 0)"`,
+  );
+}
+
 /** Functions that came as text, whose `ReferenceError` needs an explanation. */
 const selfContained = new WeakSet<AnyFunction>();
 
@@ -251,6 +276,7 @@ function* forms(text: string): Generator<string> {
 async function findTask(task: TaskReference): Promise<AnyFunction> {
   const { module, name } = task;
   let exported: Exports;
+  realm.loading.add(module);
   try {
     exported = await importModule(module);
   } catch (cause) {
@@ -260,6 +286,8 @@ async function findTask(task: TaskReference): Promise<AnyFunction> {
       }`,
       { cause },
     );
+  } finally {
+    realm.loading.delete(module);
   }
   const marked = realm.tasks.get(keyOf(task));
   if (marked !== undefined) return marked;

@@ -9,7 +9,7 @@ import { type Call, type Outcome, UnsentError } from "./call.ts";
 import {
   type AnyFunction,
   type CallableWire,
-  describe,
+  describeToRun,
   keyOf,
   nameOf,
 } from "./callable.ts";
@@ -234,7 +234,7 @@ export abstract class Posting {
     }
     const known = this.#numbers.get(fn);
     if (known !== undefined) return known;
-    const wire = describe(fn);
+    const wire = describeToRun(fn);
     const key = keyOf(wire); // a closure made anew for each call has the same
     const number = this.#definitions?.number(key, wire) ??
       this.#postDefinition(key, wire);

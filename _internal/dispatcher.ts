@@ -16,7 +16,7 @@ import {
 import {
   type AnyFunction,
   type CallableWire,
-  describe,
+  describeToRun,
   nameOf,
 } from "./callable.ts";
 import { PATIENCE_TURNS } from "./channel.ts";
@@ -184,7 +184,7 @@ export class Dispatcher implements Executor {
   }
 
   check(fn: AnyFunction): void {
-    describe(fn);
+    describeToRun(fn);
   }
 
   giveUp(calls: ReadonlySet<Call>, stop: boolean): void {

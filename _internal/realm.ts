@@ -51,6 +51,8 @@ export interface Realm {
   readonly marks: WeakMap<AnyFunction, TaskReference>;
   /** How many functions were marked so far. */
   marked: number;
+  /** The URLs of modules that are being loaded for a task. */
+  readonly loading: Set<string>;
   /** What an event or a barrier looks like on the wire. */
   readonly shared: WeakMap<object, () => SharedWire>;
   /** Objects that must not be sent although a clone of them would succeed, with what they are. */
@@ -74,6 +76,7 @@ function newRealm(): Realm {
     stubs: new Map(),
     marks: new WeakMap(),
     marked: 0,
+    loading: new Set(),
     shared: new WeakMap(),
     unsendable: new WeakMap(),
     known: new Map(),

@@ -16,6 +16,7 @@ import {
   Event,
   PoolClosedError,
   ProcessPool,
+  task,
   ThreadPool,
   WorkerExitError,
 } from "../mod.ts";
@@ -371,6 +372,34 @@ test("ProcessPool says why a variable around a function is missing", {
     assertStringIncludes(error.message, "argument");
     assertStringIncludes(error.message, "task()");
   }
+});
+
+for (const way of ["start", "initializer", "apply", "map"]) {
+  test(
+    `A module that is loaded for its task cannot run that elsewhere: ${way}`,
+    {
+      timeout,
+    },
+    async () => {
+      const module = new URL("./testdata/unguarded.ts", import.meta.url);
+      await using pool = new ProcessPool(1, { name: way });
+      const error = await thrown(pool, task(module, "double"), [2]);
+      assertStringIncludes(
+        error.cause.message,
+        `Cannot run task "double" elsewhere while process "${way}-1" loads its ` +
+          `module "${module}"`,
+      );
+      assertStringIncludes(error.cause.message, "if (import.meta.main)");
+    },
+  );
+}
+
+test("A module that is loaded for its task may make a process of it", {
+  timeout,
+}, async () => {
+  const module = new URL("./testdata/unguarded.ts", import.meta.url);
+  await using pool = new ProcessPool(1, { name: "make" });
+  assertEquals(await pool.apply(task(module, "double"), [2]), 4);
 });
 
 test("A failure that nobody looks at is no unhandled rejection", {
