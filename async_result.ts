@@ -21,8 +21,9 @@ export interface AsyncResultWaitOptions {
 
 /**
  * The result of a call that is under way, like Python's
- * `multiprocessing.pool.AsyncResult`. It can be awaited. A failure that nobody
- * looks at is no unhandled rejection.
+ * `multiprocessing.pool.AsyncResult`. It can be awaited, and `get()` gives a
+ * promise, with `catch` and `finally`. A failure that nobody looks at is no
+ * unhandled rejection.
  *
  * @example Usage
  * ```ts

@@ -83,7 +83,9 @@ const ACTION = "wait at barrier";
  * - Each cycle gives every party an index of its own, 0 to `parties - 1`.
  * - A party that times out or is aborted breaks the barrier: everyone else
  *   gets a {@linkcode BrokenBarrierError} until `reset()`. From the moment the
- *   last party has arrived no timeout and no signal does that any more.
+ *   last party has arrived no timeout and no signal fails that cycle any more; a
+ *   party of the next one that gives up during the action breaks the barrier
+ *   after it.
  * - More threads than parties may use it; they pass in groups.
  * - A thread that ends while it waits stays counted.
  *

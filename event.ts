@@ -56,7 +56,7 @@ const FLAG = 1;
  * everything that runs in another thread, and arrives as the same event.
  *
  * - A `set()` releases every wait that began before it, in every thread, even
- *   when a `clear()` follows at once. Python can lose such a pulse.
+ *   when a `clear()` follows at once. Python's `wait()` may give `False` then.
  * - A pending wait keeps the program alive, and is woken without polling.
  *
  * @example Wait for another process

@@ -64,7 +64,11 @@ export interface CallLimits {
    * @default {Infinity}
    */
   timeout?: number | undefined;
-  /** Gives the call up, which rejects with the signal's reason; the work is stopped. */
+  /**
+   * Gives the call up, which rejects with the signal's reason. As when the time
+   * runs out, a `ProcessPool` stops the work, and a `ThreadPool` lets what has
+   * begun run on.
+   */
   signal?: AbortSignal | undefined;
 }
 
@@ -138,7 +142,7 @@ export interface PoolStats {
   queued: number;
   /** Tasks that succeeded. */
   completed: number;
-  /** Tasks that failed. */
+  /** Tasks that failed, or were given up, begun or not. */
   failed: number;
   /** Workers that died, or had to be stopped, and were replaced. */
   respawned: number;
@@ -158,7 +162,8 @@ export interface ThreadPoolOptions<A extends unknown[] = unknown[]> {
    */
   initializer?: ((...args: A) => unknown) | undefined;
   /**
-   * The arguments of the initializer.
+   * The arguments of the initializer. The constructors take any, so the types do
+   * not compare the two.
    *
    * @default {[]}
    */
@@ -175,7 +180,8 @@ export interface ProcessPoolOptions<A extends unknown[] = unknown[]>
    */
   maxTasksPerChild?: number | undefined;
   /**
-   * What the workers may do: on Deno, with `--unstable-worker-options`.
+   * What the workers may do: on Deno, with `--unstable-worker-options`, without
+   * which Deno ends the whole program.
    *
    * @default What this thread may do.
    */
@@ -189,7 +195,8 @@ export interface ProcessPoolOptions<A extends unknown[] = unknown[]>
    */
   workerUrl?: string | URL | undefined;
   /**
-   * What the workers' names begin with.
+   * What the workers' names begin with: they are `name-1`, `name-2` and so on,
+   * which code in them finds in `self.name`.
    *
    * @default `ProcessPool-N`
    */
@@ -241,7 +248,8 @@ export abstract class Pool {
    *
    * @typeParam F The function's type.
    * @param fn The function.
-   * @param args Its arguments.
+   * @param args Its arguments; none by default. The types check those that are
+   * there, and do not ask for more.
    * @param options Timeout, cancellation, transfers.
    * @returns What the function returned, or its promise gave.
    * @throws {PoolClosedError} If the pool is closed, or terminated before the end.
@@ -468,8 +476,8 @@ export abstract class Pool {
    * @param fn The function.
    * @param iterable The items.
    * @param options As of `map`; the timeout counts from each `next()`.
-   * @returns The results; `next()` rejects as {@linkcode Pool.map} does, and that
-   * ends the iteration.
+   * @returns The results; `next()` rejects as {@linkcode Pool.map} does, also when
+   * the time runs out, and that ends the iteration and its work.
    * @throws {PoolClosedError} If the pool is closed.
    * @throws {TypeError} If `fn` is not a function that can be sent, `iterable` not
    * iterable, or an option not of its type.
@@ -486,10 +494,10 @@ export abstract class Pool {
   }
 
   /**
-   * As {@linkcode Pool.imap}, but in the order of completion. If results of several
-   * workers arrive while this thread is busy, and are not small plain values (but
-   * maps, typed arrays or many objects in one), only those of one worker are sure
-   * to be in order.
+   * As {@linkcode Pool.imap}, but in the order of completion. While this thread is
+   * busy several results may arrive at once. Small plain values come in that order
+   * even so; of others, as maps, typed arrays or many objects in one, only those of
+   * the same worker are sure to.
    *
    * @example Usage
    * ```ts
@@ -750,10 +758,10 @@ export abstract class Pool {
  *   `DOMException` or one of this module's, else `Error`), its name, message,
  *   cause, own properties and the worker's stack.
  * - Calls begin in the order of their submission, each as soon as a worker is free
- *   and this thread sees that. Those of functions that are known to take less than
- *   1.5 ms are sent ahead, so one may begin before an older one, by about as long. So
- *   are all others before this thread blocks in a `waitSync()`, and while it is found
- *   to be late again and again: then some may begin before older ones.
+ *   and this thread sees that. In two cases they are sent ahead, and some may begin
+ *   before older ones: calls of functions that are known to take less than 1.5 ms,
+ *   by about as long; and all calls before this thread blocks in a `waitSync()`, or
+ *   while it is found to be late again and again.
  * - A pool with nothing to do does not keep the program from ending; nor does what
  *   runs on after a `map` that failed, or an iteration that was left.
  * - Until it ends it keeps each function that it was given, once for each source
@@ -775,7 +783,8 @@ export class ProcessPool extends Pool {
    * Creates a pool and starts its workers.
    *
    * @param processes How many workers; the number of processors by default.
-   * @param options Initializer, task limit and permissions of the workers.
+   * @param options Initializer, task limit, permissions, program and name of the
+   * workers.
    * @throws {RangeError} If `processes` or `maxTasksPerChild` is not a positive
    * integer.
    * @throws {TypeError} If an option is not of its type, the initializer cannot
@@ -817,7 +826,7 @@ export class ProcessPool extends Pool {
  * for I/O and no parallelism, takes any closure, and passes everything by
  * reference.
  *
- * A call that timed out keeps its place until it settles; `terminate()` and
+ * A call that timed out or was aborted keeps its place until it settles; `terminate()` and
  * `join()` do not wait for it. `transfer` and what only workers can have are
  * ignored here, so that one kind of pool can take the place of the other.
  *

@@ -49,7 +49,8 @@ export type ThreadPermissions =
 /** Options of {@linkcode Process}. */
 export interface ProcessOptions<F extends AnyFunction = AnyFunction> {
   /**
-   * The arguments of the target.
+   * The arguments of the target. The types check those that are there, and do not
+   * ask for more.
    *
    * @default {[]}
    */
@@ -67,7 +68,8 @@ export interface ProcessOptions<F extends AnyFunction = AnyFunction> {
    */
   daemon?: boolean | undefined;
   /**
-   * What the process may do: on Deno, with `--unstable-worker-options`.
+   * What the process may do: on Deno, with `--unstable-worker-options`, without
+   * which Deno ends the whole program.
    *
    * @default What this thread may do.
    */
@@ -275,7 +277,8 @@ export class Process<F extends AnyFunction = AnyFunction> {
   /**
    * Ends the process at once, with exit code -15. A thread that is busy is
    * stopped where the runtime can stop one; Deno cannot, so there it is
-   * abandoned, and keeps nothing from ending.
+   * abandoned: it keeps nothing from ending, and its core busy until the program
+   * ends.
    *
    * @example Usage
    * ```ts
