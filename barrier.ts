@@ -195,13 +195,12 @@ export class Barrier {
     signal?.throwIfAborted();
     leaveIfTerminated();
     let arrival = this.#arrive();
+    const late = () => signal?.aborted || left() === 0;
     while (arrival.kind === "outside") {
-      await this.#bell.wait(this.#notActing, {
-        timeout: signal?.aborted ? 0 : left(),
-        signal,
-      });
-      const late = signal?.aborted || left() === 0;
-      if (late && this.#state.giveUpOutside()) {
+      if (!late()) {
+        await this.#bell.wait(this.#notActing, { timeout: left(), signal });
+      }
+      if (late() && this.#state.giveUpOutside()) {
         signal?.throwIfAborted();
         throw timeoutError(ACTION, timeout);
       }
@@ -214,7 +213,8 @@ export class Barrier {
       const ended = () => this.#state.outcome(place);
       let gaveUp: boolean | undefined;
       const giveUp = () => gaveUp ??= this.#state.giveUp(place);
-      let outcome = signal?.aborted ? undefined : await this.#bell.wait(ended, {
+      const isOver = signal?.aborted || timeout === 0; // before this returns
+      let outcome = isOver ? undefined : await this.#bell.wait(ended, {
         // The usual wait has no deadline and need not look at the clock.
         timeout: timeout === Infinity ? Infinity : left(),
         signal,

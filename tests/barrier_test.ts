@@ -48,6 +48,33 @@ test("Barrier of one party never waits", { timeout }, async () => {
   assertEquals(runs, 3);
 });
 
+test("Barrier.wait() with no time gives up before it returns", {
+  timeout,
+}, async () => {
+  const barrier = new Barrier(2);
+  const waits = [barrier.wait({ timeout: 0 }), barrier.wait()];
+  assert(barrier.broken);
+  assertEquals(await outcomes(waits), ["TimeoutError", "BrokenBarrierError"]);
+  barrier.reset();
+  const others = [barrier.wait({ timeout: 0 })];
+  barrier.reset();
+  assertEquals(await outcomes(others), ["TimeoutError"]);
+  // Outside, while the action of the cycle before runs.
+  const [begun, go] = [new Event(), new Event()];
+  const action = async () => {
+    begun.set();
+    await go.wait();
+  };
+  const acting = new Barrier(1, { action });
+  const first = acting.wait();
+  await begun.wait();
+  const late = [acting.wait({ timeout: 0 })];
+  go.set();
+  assertEquals(await outcomes(late), ["TimeoutError"]);
+  assertEquals(await first, 0);
+  assert(acting.broken);
+});
+
 test("Barrier() throws for a bad argument", { timeout }, () => {
   for (const parties of [0, -1, 1.5, NaN, Infinity, 2 ** 53, "2", undefined]) {
     assertThrows(
