@@ -6,6 +6,7 @@
  */
 
 import type { AnyFunction } from "./callable.ts";
+import type { Parcel } from "./payload.ts";
 import { release } from "./runtime/loop.ts";
 
 /** How a call uses its function. */
@@ -74,6 +75,14 @@ export class UnsentError {
   }
 }
 
+/** A worker that has the payload of a call which it is not to run, by number. */
+export interface KeptPayload {
+  /** The way to the worker. */
+  readonly by: { spare(numbers: number[]): void };
+  /** The payload's number there. */
+  readonly number: number;
+}
+
 /** A call. */
 export abstract class Call {
   /** Whether it has ended, or nobody waits for it any more; set once. */
@@ -85,6 +94,13 @@ export abstract class Call {
    * what another call does; set when it is about to be sent.
    */
   mayWait = false;
+  /**
+   * Its payload, once what is to be transferred was moved out of the caller's hands
+   * and not to a worker: it is copied then, as often as need be.
+   */
+  own: Parcel | undefined;
+  /** Where its payload is since it was taken back, so that it need not go there again. */
+  kept: KeptPayload | undefined;
   readonly request: CallRequest;
   #released = false;
 
@@ -101,6 +117,13 @@ export abstract class Call {
     if (this.#released) return;
     this.#released = true;
     release();
+  }
+
+  /** Its payload is not needed any more where it was kept. */
+  spare(): void {
+    const { kept } = this;
+    this.kept = undefined;
+    kept?.by.spare([kept.number]);
   }
 
   /** Tells whoever waits for it how it ended; called once. */
@@ -168,8 +191,8 @@ export class AwaitedCall extends Call {
  * @param call The call.
  * @returns Whether it does.
  */
-export function takesBuffers({ request: { transfer } }: Call): boolean {
-  return transfer !== undefined && transfer.length > 0;
+export function takesBuffers({ own, request: { transfer } }: Call): boolean {
+  return own === undefined && transfer !== undefined && transfer.length > 0;
 }
 
 /** Numbers about an executor. */

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { type Call, type Outcome, UnsentError } from "./call.ts";
+import { type Call, type Outcome, takesBuffers, UnsentError } from "./call.ts";
 import {
   type AnyFunction,
   type CallableWire,
@@ -53,6 +53,8 @@ export interface Channel {
   readonly pace: number;
   /** Whether a watchdog in the worker will end what runs there. */
   readonly guarded: boolean;
+  /** How many of the calls in flight may wait for others. */
+  readonly waiters: number;
   /** What {@linkcode Channel.pace} would be if a call of this function were sent. */
   paceOf(fn: AnyFunction): number;
   /** Starts to use the wire. */
@@ -259,14 +261,22 @@ export abstract class Posting {
     anyway: boolean,
     message: (parcel: Parcel) => ToServer,
   ): boolean {
-    const { fn, kind, payload, transfer = [] } = call.request;
+    const { fn, kind, payload } = call.request;
+    const transfer = takesBuffers(call) ? call.request.transfer! : [];
     const owner = nameOf(fn);
     let packed = false;
     try {
-      const parcel = pack(payload, "args", owner);
+      const parcel = call.own ?? pack(payload, "args", owner);
       packed = true;
-      call.mayWait = hasShared(parcel.wire.value);
+      if (call.own === undefined) call.mayWait = hasShared(parcel.wire.value);
       if (call.mayWait && !anyway && this.inFlight > 0) return false;
+      if (
+        this.inFlight > 0 && transfer.length > 0 && transfer.every(isBuffer)
+      ) {
+        call.own = moved(parcel, transfer);
+        this.post(message(call.own));
+        return true;
+      }
       this.post(message(parcel), [...transfer, ...parcel.transfer]);
       return true;
     } catch (error) {
@@ -317,4 +327,15 @@ export abstract class Posting {
       return fail(error);
     }
   }
+}
+
+/** Whether an object that is to be transferred is nothing but memory. */
+function isBuffer(it: unknown): boolean {
+  return it instanceof ArrayBuffer;
+}
+
+/** Moves what is to be transferred into a payload of this thread's own. */
+function moved(parcel: Parcel, transfer: Transferable[]): Parcel {
+  const options = { transfer: [...transfer, ...parcel.transfer] };
+  return { wire: structuredClone(parcel.wire, options), transfer: [] };
 }

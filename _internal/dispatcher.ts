@@ -77,6 +77,9 @@ const WATCHDOG_GRACE_MS = 1000;
 /** After so many workers that ended before they answered anything, no more are made. */
 const MAX_USELESS = 16;
 
+/** So many workers at most have a successor before they have ended. */
+const MAX_EARLY = 16;
+
 /** So often answers to earlier calls are waited for before a worker is stopped. */
 const MAX_WAITS = 50;
 
@@ -92,6 +95,8 @@ interface Worker extends Schedulable {
    * it has answered itself.
    */
   useless: number;
+  /** Its successor is there: it takes no more calls, and ends once it has none. */
+  replaced: boolean;
 }
 
 /** The executor of a process pool. */
@@ -112,7 +117,8 @@ export class Dispatcher implements Executor {
   /** This thread may wait for what a call does, so all that can begin has to. */
   readonly #beforeBlocking = () => {
     this.#renewNeeded();
-    this.#scheduler.sendAll();
+    this.#replaceEarly();
+    do this.#scheduler.sendAll(); while (this.#replaceEarly());
   };
   /** Number of the next worker. */
   #number = 1;
@@ -138,6 +144,9 @@ export class Dispatcher implements Executor {
       onUnsent: (call, outcome) => this.#tell(call, outcome),
       onDropped: (call) => this.#finish(call),
       onLost: (worker) => this.#abandon(worker),
+      onEmptied: (worker) => {
+        if (worker.replaced) this.#endReplaced(worker);
+      },
       onDoubt: () => this.#consumer?.stir(),
     }, bell);
     if (bell) {
@@ -288,11 +297,15 @@ export class Dispatcher implements Executor {
     const scheduler = this.#scheduler;
     if (!scheduler.workers.has(worker)) return;
     if (outcome === DROPPED) worker.left++; // it has not begun
+    if (worker.stopping === call) worker.stopping = undefined; // it went on
     scheduler.answered(worker);
     worker.useless = -1;
-    if (worker.left === 0 && worker.channel.inFlight === 0) {
-      this.#end(worker);
-      this.#renew();
+    if (worker.channel.inFlight === 0) {
+      if (worker.replaced) this.#endReplaced(worker);
+      else if (worker.left === 0) {
+        this.#end(worker);
+        this.#renew();
+      }
     }
     scheduler.send();
     if (worker.channel.inFlight === 0 && this.#unfinished > 0) {
@@ -317,6 +330,7 @@ export class Dispatcher implements Executor {
 
   #finish(call: Call): void {
     call.letGo();
+    call.spare();
     if (--this.#unfinished > 0) return;
     beforeBlocking.delete(this.#beforeBlocking);
     this.#endIfClosing();
@@ -376,25 +390,27 @@ export class Dispatcher implements Executor {
       left: maxTasksPerChild,
       headway: noHeadway(),
       useless,
+      replaced: false,
     };
     child.unref();
     channel.open(child.port);
     this.#scheduler.add(worker);
   }
 
-  /** Makes a worker in the place of one that died. */
-  #respawn(useless = 0): void {
+  /** Makes a worker in the place of one that died, if none is there. */
+  #respawn({ replaced }: Worker, useless = 0): void {
     if (this.#state !== "over") this.#respawned++;
-    this.#renew(useless);
+    if (!replaced) this.#renew(useless);
   }
 
   /**
-   * Makes a worker in the place of one that was stopped: a start takes its time,
-   * for which whoever stopped it need not wait.
+   * Makes a worker in the place of one that was stopped, if none is there: a start
+   * takes its time, for which whoever stopped it need not wait.
    */
-  #respawnSoon(): void {
+  #respawnSoon({ replaced }: Worker): void {
     if (this.#state === "over") return;
     this.#respawned++;
+    if (replaced) return;
     this.#due++;
     nextTurn(() => {
       this.#renewDue(Infinity);
@@ -418,6 +434,36 @@ export class Dispatcher implements Executor {
       if (left > 0 || channel.inFlight > 0) needed--;
     }
     this.#renewDue(needed);
+  }
+
+  /**
+   * Makes the successors of workers that take no more calls, before they have ended,
+   * for the calls that wait: this thread is to block, and will not see that end.
+   *
+   * @returns Whether it made any.
+   */
+  #replaceEarly(): boolean {
+    let { queued } = this.#scheduler;
+    const workers = [...this.#scheduler.workers];
+    let most = MAX_EARLY - workers.filter(({ replaced }) => replaced).length;
+    let any = false;
+    for (const worker of workers) {
+      if (queued === 0 || most === 0) break;
+      const { left, stopping, replaced } = worker;
+      const isSpent = left === 0 || stopping !== undefined;
+      if (replaced || !isSpent) continue;
+      worker.replaced = any = true;
+      worker.left = -Infinity;
+      this.#renew();
+      queued--;
+      most--;
+    }
+    return any;
+  }
+
+  /** Ends a worker that has a successor, and no more calls. */
+  #endReplaced(worker: Worker): void {
+    if (this.#scheduler.workers.has(worker)) this.#end(worker);
   }
 
   /** Makes a worker in the place of another. */
@@ -459,7 +505,7 @@ export class Dispatcher implements Executor {
     this.#takeBack(worker);
     // What is left had begun, or its buffers went down with the worker.
     const lost = worker.channel.abandon();
-    this.#respawn(useless);
+    this.#respawn(worker, useless);
     for (const call of lost) {
       const error = exitError(
         `Cannot finish ${nameOf(call.request.fn)} as its worker ` +
@@ -474,6 +520,7 @@ export class Dispatcher implements Executor {
 
   /** Stops a worker that runs a call which nobody waits for any more. */
   #stop(worker: Worker, call: Call): void {
+    worker.stopping = call;
     const { deadline = Infinity } = call.request;
     if (stopsBusyThreads || wallClock() < deadline - NEAR_DEADLINE_MS) {
       return this.#replace(worker, call);
@@ -511,7 +558,7 @@ export class Dispatcher implements Executor {
         );
       } else {
         this.#end(worker);
-        this.#respawnSoon();
+        this.#respawnSoon(worker);
       }
     }
     this.#scheduler.dispatch();
@@ -522,7 +569,7 @@ export class Dispatcher implements Executor {
     if (!this.#scheduler.workers.has(worker)) return;
     this.#takeBack(worker);
     this.#end(worker, cause);
-    this.#respawn();
+    this.#respawn(worker);
     this.#scheduler.dispatch();
   }
 

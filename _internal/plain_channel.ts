@@ -23,6 +23,11 @@ export class PlainChannel extends Posting implements Channel {
     return !stopsBusyThreads && this.#call?.request.deadline !== undefined;
   }
 
+  /** It has one call at most. */
+  get waiters(): number {
+    return this.#call?.mayWait ? 1 : 0;
+  }
+
   /** What was sent may have begun: nothing is sent before the worker is ready. */
   readonly waiting = 0;
 

@@ -70,8 +70,6 @@ export interface Headway {
   passed: boolean;
   /** What it was sent last was known to be short, and may have been sent ahead. */
   short: boolean;
-  /** What it was sent as it was idle may wait for other calls. */
-  mayWait: boolean;
 }
 
 /** A worker, for whoever gives it calls. */
@@ -79,6 +77,8 @@ export interface Schedulable {
   readonly channel: Channel;
   /** Calls it may still be sent before it is replaced. */
   left: number;
+  /** The call for which it may have to be stopped; it is sent no other until then. */
+  stopping?: Call | undefined;
   readonly headway: Headway;
 }
 
@@ -90,6 +90,8 @@ export interface SchedulerEvents<W> {
   onDropped(call: Call): void;
   /** The worker has ended while it was sent a call, which has to be abandoned. */
   onLost(worker: W): void;
+  /** All that the worker had was taken back. */
+  onEmptied(worker: W): void;
   /** {@linkcode Scheduler.rest} is to be called again before this thread sleeps. */
   onDoubt(): void;
 }
@@ -255,8 +257,7 @@ export class Scheduler<W extends Schedulable> {
         if (isIdle) worker.headway.fresh = true;
         if (!channel.send(call, this.#blocking)) return this.requeue([call]);
         worker.headway.short = channel.pace < Infinity;
-        if (isIdle) worker.headway.mayWait = call.mayWait;
-        else if (call.mayWait) this.#early = true;
+        if (!isIdle && (waits || call.mayWait)) this.#early = true;
       } catch (error) {
         unsent = error instanceof UnsentError ? error : new UnsentError(error);
       } finally {
@@ -323,6 +324,9 @@ export class Scheduler<W extends Schedulable> {
   takeBack(worker: W): Call[] {
     const calls = worker.channel.takeBack();
     worker.left += calls.length;
+    if (calls.length > 0 && worker.channel.inFlight === 0) {
+      this.#events.onEmptied(worker);
+    }
     return calls;
   }
 
@@ -418,7 +422,7 @@ export class Scheduler<W extends Schedulable> {
   #choose(call: Call): W | undefined {
     const hot = this.#hot;
     let limit = Infinity;
-    if (hot !== undefined && hot.left > 0 && !hot.headway.passed) {
+    if (hot !== undefined && mayTake(hot) && !hot.headway.passed) {
       const { channel } = hot;
       if (channel.inFlight === 0) return hot;
       // What is there may be of another function than this call.
@@ -438,7 +442,7 @@ export class Scheduler<W extends Schedulable> {
     let last: W | undefined;
     let fewest = this.#blocking ? Infinity : this.#ahead;
     for (const worker of this.#workers) {
-      if (worker.left <= 0) continue;
+      if (!mayTake(worker)) continue;
       const { ready } = worker.channel;
       const isSpared = worker.headway.passed ||
         (!this.#blocking && this.#comesTooEarly(call, worker.channel)) ||
@@ -449,7 +453,7 @@ export class Scheduler<W extends Schedulable> {
       }
       // One that is not ready comes after one that is.
       let load = worker.channel.inFlight + (ready ? 0 : 0.5);
-      if (this.#blocking && worker.headway.mayWait) load += MAX_SENT;
+      if (this.#blocking) load += worker.channel.waiters * MAX_SENT;
       if (load < fewest && worker.channel.hasRoom) {
         best = worker;
         fewest = load;
@@ -530,9 +534,10 @@ export class Scheduler<W extends Schedulable> {
     this.#allReady = true;
     this.#someReady = false;
     let isIdle = false;
-    for (const { channel, left } of this.#workers) {
+    for (const worker of this.#workers) {
+      const { channel } = worker;
       if (!channel.ready) this.#allReady = false;
-      else if (left > 0) {
+      else if (mayTake(worker)) {
         this.#someReady = true;
         isIdle ||= channel.inFlight === 0;
       }
@@ -577,7 +582,7 @@ export class Scheduler<W extends Schedulable> {
         const { inFlight, ready } = worker.channel;
         const { passed } = worker.headway; // until its answer was dealt with
         if (inFlight > 0) busy++;
-        else if (worker.left > 0 && ready && !passed) idle = true;
+        else if (mayTake(worker) && ready && !passed) idle = true;
         if (inFlight <= most + (ready ? 1 : 0)) continue;
         if (left.has(worker)) continue;
         const { waiting } = worker.channel;
@@ -679,7 +684,6 @@ export function noHeadway(): Headway {
     before: 0,
     passed: false,
     short: false,
-    mayWait: false,
   };
 }
 
@@ -702,6 +706,11 @@ export function worthwhile(
   const together = pace * calls;
   if (together < QUICK_US) return 1;
   return Math.min(together < SHARE_US ? cores - 1 : cores, pace / CALL_US);
+}
+
+/** Whether a worker may be sent another call. */
+function mayTake({ left, stopping }: Schedulable): boolean {
+  return left > 0 && stopping === undefined;
 }
 
 /** Whether a worker has begun a call, or was sent its first ones, lately. */

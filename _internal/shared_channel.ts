@@ -41,6 +41,8 @@ interface Entry {
   readonly from: number;
   /** The number of its message, if it has one. */
   readonly number: number | undefined;
+  /** Whether it may wait for other calls. */
+  readonly mayWait: boolean;
 }
 
 /** What all workers of a pool share. */
@@ -82,10 +84,13 @@ export class SharedChannel extends Posting implements Channel {
   #looked = 0;
   /** The calls in flight, oldest first. */
   readonly #entries = new Queue<Entry>();
+  /** How many of them may wait for others. */
+  #waiters = 0;
   /** How many payloads were posted, and how many posted answers were read, mod 2^32. */
   #payloadsPosted = 0;
   #postedRead = 0;
   #ringing = false;
+  #isAbandoned = false;
   /** Answers that came as messages, before their frames were read. */
   readonly #answersHeard: PostedWire[] = [];
 
@@ -131,6 +136,10 @@ export class SharedChannel extends Posting implements Channel {
     return this.inFlight < claims.MAX_SENT && this.#room() >= 0;
   }
 
+  get waiters(): number {
+    return this.#waiters;
+  }
+
   get guarded(): boolean {
     return Atomics.load(this.#cells, LaneCell.Guarded) === 1;
   }
@@ -169,7 +178,12 @@ export class SharedChannel extends Posting implements Channel {
   }
 
   send(call: Call, anyway = false): boolean {
-    const { request } = call;
+    const { request, kept } = call;
+    if (kept?.by === this) {
+      if (call.mayWait && !anyway && this.inFlight > 0) return false;
+      this.#sendAgain(call, kept.number);
+      return true;
+    }
     const ring = this.#calls;
     const fn = this.define(request.fn);
     const at = this.#room();
@@ -177,7 +191,7 @@ export class SharedChannel extends Posting implements Channel {
     const limit = at + ring.largest;
     let end = values;
     let count = 0;
-    if (takesBuffers(call)) end = -1;
+    if (takesBuffers(call) || call.own !== undefined) end = -1;
     else if (request.kind !== "apply" || mayShare(request.payload)) {
       end = writeValue(ring, values, limit, request.payload, true);
       count = CallFrame.Whole;
@@ -218,7 +232,7 @@ export class SharedChannel extends Posting implements Channel {
     // None is in flight if a getter of the payload has ended the worker.
     if (this.inFlight === 0) return false;
     if (!claims.takeBackLast(this.#cells, LaneCell.Claim)) return false;
-    this.#at = this.#entries.takeLast(1)[0]!.from;
+    this.#at = this.#forget(this.#entries.takeLast(1))[0]!.from;
     this.#payloadsPosted = (this.#payloadsPosted - 1) | 0;
     return true;
   }
@@ -236,6 +250,7 @@ export class SharedChannel extends Posting implements Channel {
     posted: boolean,
   ): void {
     const { request } = call;
+    if (call.kept !== undefined) call.spare(); // another worker has it
     const ring = this.#calls;
     const word = at >> 2;
     lead(ring, this.#at, at);
@@ -250,7 +265,9 @@ export class SharedChannel extends Posting implements Channel {
     this.#lastFunction = request.fn;
     this.#lastNumber = fn;
     const number = posted ? count : undefined;
-    this.#entries.push({ call, from: this.#at, number });
+    const { mayWait } = call;
+    this.#entries.push({ call, from: this.#at, number, mayWait });
+    if (mayWait) this.#waiters++;
     this.#at = end;
     claims.send(this.#cells, LaneCell.Claim);
   }
@@ -293,35 +310,49 @@ export class SharedChannel extends Posting implements Channel {
   takeBack(): Call[] {
     const count = claims.takeBack(this.#cells, LaneCell.Claim);
     if (count === 0) return [];
-    const entries = this.#entries.takeLast(count);
+    const entries = this.#forget(this.#entries.takeLast(count));
     this.#at = entries[0]!.from;
     const calls: Call[] = [];
     const numbers: number[] = [];
-    for (const entry of entries) {
-      const { call, number } = entry;
+    for (const { call, number } of entries) {
       // Nobody waits for one that is settled: what it took is lost anyway.
       if (!takesBuffers(call) || call.settled) {
         calls.push(call);
-        if (number !== undefined) numbers.push(number);
-      } else this.#sendAgain(entry);
+        if (number === undefined) continue;
+        if (call.settled) numbers.push(number);
+        else call.kept = { by: this, number };
+      } else this.#sendAgain(call, number!); // there was room for it before
     }
-    if (numbers.length > 0) this.post({ kind: "spare", numbers });
+    this.spare(numbers);
     return calls;
   }
 
+  /** Tells the worker, if there is one, of payloads that it need not keep. */
+  spare(numbers: number[]): void {
+    if (numbers.length === 0 || this.#isAbandoned) return;
+    this.post({ kind: "spare", numbers });
+  }
+
   /** Sends a frame again whose message the worker has, or will have. */
-  #sendAgain({ call, number }: Entry): void {
-    // There was room for it before, and nothing was sent in between.
+  #sendAgain(call: Call, number: number): void {
     const at = this.#room();
     const fn = this.define(call.request.fn);
-    this.#publish(call, at, at + CallFrame.Values, fn, number!, true);
+    call.kept = undefined;
+    this.#publish(call, at, at + CallFrame.Values, fn, number, true);
     this.#ring();
   }
 
+  /** Notes that calls are not in flight any more. */
+  #forget(entries: Entry[]): Entry[] {
+    for (const { mayWait } of entries) if (mayWait) this.#waiters--;
+    return entries;
+  }
+
   abandon(): Call[] {
+    this.#isAbandoned = true;
     this.allCame();
     claims.takeBack(this.#cells, LaneCell.Claim);
-    return this.#entries.clear().map(({ call }) => call);
+    return this.#forget(this.#entries.clear()).map(({ call }) => call);
   }
 
   look(time: number): void {
@@ -371,7 +402,8 @@ export class SharedChannel extends Posting implements Channel {
         return true; // nothing more is read, nor written
       }
       any = true;
-      const { call } = this.#entries.shift()!;
+      const { call, mayWait } = this.#entries.shift()!;
+      if (mayWait) this.#waiters--;
       this.#read = end;
       this.events.onAnswer(
         call,

@@ -1481,6 +1481,158 @@ test("ProcessPool sends buffers too before its thread blocks", {
   }
 });
 
+test("ProcessPool loses no buffers that were sent ahead with another's call", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const { stuck, controller } = await stuckCall(pool);
+  const buffer = new ArrayBuffer(8);
+  const size = (buffer: ArrayBuffer) => buffer.byteLength;
+  const moved = pool.apply(size, [buffer], { transfer: [buffer] });
+  if (mayBlock) {
+    assertFalse(new Event().waitSync({ timeout: 1 }));
+    assertEquals(buffer.byteLength, 0);
+  }
+  controller.abort();
+  assertEquals(await outcomes([stuck]), ["AbortError"]);
+  assertEquals(await moved, 8);
+});
+
+test("ProcessPool sends no call ahead behind one that may wait for it", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(2);
+  const [go, gate, first, done] = Array.from({ length: 4 }, () => new Event());
+  const here = new Barrier(4);
+  const opener = new Process(
+    async (here: Barrier, go: Event, gate: Event) => {
+      await here.wait();
+      await go.wait();
+      gate.set();
+    },
+    { args: [here, go!, gate!] },
+  );
+  opener.start();
+  const open = async (here: Barrier, gate: Event) => {
+    await here.wait();
+    await gate.wait();
+  };
+  const busy = [
+    pool.apply(open, [here, gate!]),
+    pool.apply(open, [here, gate!]),
+  ];
+  await here.wait();
+  // All three are sent behind others, so none of their workers is idle.
+  const last = pool.apply((first: Event, done: Event) => {
+    first.waitSync();
+    done.set();
+  }, [first!, done!]);
+  const between = pool.apply(double, [1]);
+  const next = pool.apply((first: Event) => first.set(), [first!]);
+  go!.set();
+  assert(done!.waitSync({ timeout: 20_000 }));
+  await Promise.all([...busy, last, between, next, opener.join()]);
+});
+
+test(
+  "ProcessPool starts another worker at once behind one that is to be stopped",
+  {
+    timeout,
+  },
+  async () => {
+    await using pool = new ProcessPool(1);
+    await pool.apply(double, [1]);
+    const begun = sharedCells();
+    const controller = new AbortController();
+    // The worker is not stopped before this answer, which is a message, was read.
+    const answer = pool.apply(() => new Date(1));
+    const stuck = pool.apply(
+      (begun: Int32Array) => {
+        Atomics.store(begun, 0, 1);
+        Atomics.notify(begun, 0);
+        return new Promise(() => {});
+      },
+      [begun],
+      { signal: controller.signal },
+    );
+    const ended = outcomes([stuck]);
+    Atomics.wait(begun, 0, 0);
+    controller.abort();
+    const done = new Event();
+    const call = pool.apply((done: Event) => done.set(), [done]);
+    assert(done.waitSync({ timeout: 20_000 }));
+    assertEquals(await answer, new Date(1));
+    assertEquals(await ended, ["AbortError"]);
+    await call;
+    assertEquals(await pool.map(double, [1, 2, 3], { chunkSize: 1 }), [
+      2,
+      4,
+      6,
+    ]);
+    await until(() => pool.stats().respawned === 1);
+  },
+);
+
+test(
+  "ProcessPool starts another worker at once for calls past its task limit",
+  {
+    timeout,
+  },
+  async () => {
+    for (const maxTasksPerChild of [1, 2]) {
+      await using pool = new ProcessPool(1, { maxTasksPerChild });
+      const cells = sharedCells();
+      const count = (cells: Int32Array) => void Atomics.add(cells, 0, 1);
+      const others = [1, 2, 3].map(() => pool.apply(count, [cells]));
+      const done = new Event();
+      const last = pool.apply((done: Event) => done.set(), [done]);
+      assert(done.waitSync({ timeout: 20_000 }));
+      await Promise.all([...others, last]);
+      const names = Array.from(
+        { length: 6 },
+        () => pool.apply(() => self.name),
+      );
+      const calls = new Map<string, number>();
+      for (const name of await Promise.all(names)) {
+        calls.set(name, (calls.get(name) ?? 0) + 1);
+      }
+      for (const n of calls.values()) assert(n <= maxTasksPerChild);
+      assertEquals(cells[0], 3);
+      assertEquals(pool.stats().respawned, 0);
+    }
+  },
+);
+
+test("ProcessPool posts a payload once, whoever waits and gives up", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const { stuck, controller } = await stuckCall(pool);
+  let reads = 0;
+  const map = new Map([[1, 2]]);
+  const values = {
+    get map() {
+      reads++;
+      return map;
+    },
+  };
+  const sizes = [1, 2, 3].map(() =>
+    pool.apply(({ map }: { map: Map<number, number> }) => map.size, [values])
+  );
+  const atFirst = reads;
+  for (let i = 0; i < 20; i++) {
+    const controller = new AbortController();
+    const { signal } = controller;
+    const given = pool.apply(double, [1], { signal });
+    controller.abort();
+    assertEquals(await outcomes([given]), ["AbortError"]);
+  }
+  assertEquals(reads, atFirst);
+  controller.abort();
+  assertEquals(await outcomes([stuck]), ["AbortError"]);
+  assertEquals(await Promise.all(sizes), [1, 1, 1]);
+});
+
 test(
   "ProcessPool tells of what its initializer threw, whatever else ends the worker",
   {

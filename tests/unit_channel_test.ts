@@ -170,6 +170,7 @@ test("Everyone who waits for a worker's last answers hears of them at once", {
 
 test("A worker is told which payloads it need not keep", { timeout }, () => {
   const messages: ToServer[] = [];
+  const { port1 } = new MessageChannel();
   const channel = sharedChannel(noted());
   channel.open({
     ...fakePort(),
@@ -178,21 +179,63 @@ test("A worker is told which payloads it need not keep", { timeout }, () => {
   const calls = [
     newCall(),
     bigCall(),
-    bigCall([new ArrayBuffer(8)]),
+    bigCall([port1]), // a port cannot be sent twice
     bigCall(),
   ];
   for (const call of calls) channel.send(call);
   const kinds = () => messages.splice(0).map(({ kind }) => kind);
   assertEquals(kinds(), ["payload", "payload", "payload"]);
   const [small, big, bound, last] = calls;
+  last!.settled = true; // nobody waits for it
   assertEquals(channel.takeBack(), [small, big, last]);
-  assertEquals(messages, [{ kind: "spare", numbers: [0, 2] }]);
-  bound!.settled = true; // nobody waits for it
-  messages.length = 0;
+  assertEquals(messages.splice(0), [{ kind: "spare", numbers: [2] }]);
+  bound!.settled = true;
   assertEquals(channel.takeBack(), [bound]);
-  assertEquals(messages, [{ kind: "spare", numbers: [1] }]);
+  assertEquals(messages.splice(0), [{ kind: "spare", numbers: [1] }]);
   assertEquals(channel.takeBack(), []);
-  assertEquals(messages.length, 1);
+  // It has the payload, so a frame is enough.
+  channel.send(big!);
+  assertEquals(channel.takeBack(), [big]);
+  assertEquals(messages, []);
+  // Until it goes elsewhere, or nobody waits for it any more.
+  const other = sharedChannel(noted());
+  other.open(fakePort());
+  other.send(big!);
+  assertEquals(messages.splice(0), [{ kind: "spare", numbers: [0] }]);
+  const more = bigCall();
+  channel.send(more);
+  assertEquals(kinds(), ["payload"]);
+  channel.takeBack();
+  more.spare();
+  assertEquals(messages.splice(0), [{ kind: "spare", numbers: [3] }]);
+  channel.send(more);
+  assertEquals(kinds(), ["payload"]);
+  channel.takeBack();
+  channel.abandon();
+  more.spare(); // the worker is gone
+  assertEquals(messages, []);
+  port1.close();
+});
+
+test("Buffers that are sent ahead can be taken back", { timeout }, () => {
+  const messages: ToServer[] = [];
+  const channel = sharedChannel(noted());
+  channel.open({
+    ...fakePort(),
+    postMessage: (message: ToServer) => void messages.push(message),
+  });
+  channel.send(newCall());
+  const buffer = new ArrayBuffer(8);
+  const call = bigCall([buffer]);
+  channel.send(call, true);
+  assertEquals(buffer.byteLength, 0, "moved, as it would be later");
+  assertEquals(channel.takeBack().at(-1), call);
+  // It goes to any other worker.
+  const other = sharedChannel(noted());
+  other.open(fakePort());
+  other.send(call);
+  assertEquals(other.takeBack(), [call]);
+  assertEquals(messages.map(({ kind }) => kind), ["payload", "spare"]);
 });
 
 /** A port to a worker that is told of each payload before it is posted. */
@@ -241,6 +284,33 @@ test("A worker waits for a payload that takes long to write", {
   await answered(1);
   channel.send(bigCall());
   assertEquals((await answered(2))[1], { ok: true, value: 1 });
+  child.terminate();
+  await gone;
+});
+
+test("A worker waits for a payload that comes behind other messages", {
+  timeout: 60_000,
+}, async () => {
+  const { channel, child, answered, gone } = openWorker();
+  const { port } = child;
+  const listener = watchedPort(child, () => {});
+  const postMessage: Port["postMessage"] = (message, transfer) => {
+    if ((message as ToServer).kind !== "payload") {
+      return port.postMessage(message, transfer);
+    }
+    Atomics.notify(channel.memory.cells, LaneCell.Claim); // it needs the payload now
+    let others = 0;
+    const timer = setInterval(() => {
+      if (others++ < 14) {
+        return port.postMessage({ kind: "spare", numbers: [] });
+      }
+      clearInterval(timer);
+      port.postMessage(message, transfer);
+    }, 500);
+  };
+  channel.open(Object.assign(listener, { postMessage }));
+  channel.send(bigCall());
+  assertEquals(await answered(1), [{ ok: true, value: 1 }]);
   child.terminate();
   await gone;
 });

@@ -39,6 +39,7 @@ const events = {
   onDropped: nothing,
   onLost: nothing,
   onDoubt: nothing,
+  onEmptied: nothing,
 };
 
 /** A scheduler, and workers that answer when they are told. */
@@ -372,6 +373,9 @@ function newPuppet(ready: boolean, pace: number): Puppet {
     paceOf: () => channel.pace,
     get inFlight() {
       return calls.length;
+    },
+    get waiters() {
+      return calls.filter(({ mayWait }) => mayWait).length;
     },
     get waiting() {
       return calls.length - begun;
@@ -742,11 +746,45 @@ test("Before this thread blocks, who is ready comes first", { timeout }, () => {
 test("Before this thread blocks, no call goes behind one that may wait", {
   timeout,
 }, () => {
-  const { scheduler, puppets: [first], counts } = stage([true, true]);
-  first!.headway.mayWait = true;
+  const { scheduler, puppets: [first, second], counts } = stage([true, true]);
+  scheduler.clear();
+  for (const puppet of [first!, second!]) scheduler.takeBack(puppet);
+  for (let n = 0; n < 40; n++) {
+    const call = newCall(n);
+    call.mayWait = n === 0 || n === 2;
+    scheduler.push(call);
+  }
   scheduler.sendAll();
-  assertEquals(counts(), [1, 39]);
+  // The third goes where none waits, the others where fewer do: to either, then.
+  const waits = [first!, second!].map(({ channel }) => channel.waiters);
+  assertEquals(waits, [1, 1]);
+  assertEquals(counts(), [20, 20]);
+  scheduler.clear();
+  for (const puppet of [first!, second!]) scheduler.takeBack(puppet);
+  for (let n = 0; n < 30; n++) {
+    const call = newCall(n);
+    call.mayWait = n === 0;
+    scheduler.push(call);
+  }
+  scheduler.sendAll();
+  assertEquals(counts(), [1, 29]);
 });
+
+test(
+  "A worker that may have to be stopped is sent nothing",
+  { timeout },
+  () => {
+    const { scheduler, puppets: [first, second], counts } = stage([true, true]);
+    scheduler.clear();
+    for (const puppet of [first!, second!]) scheduler.takeBack(puppet);
+    first!.stopping = newCall(0);
+    for (let n = 0; n < 5; n++) scheduler.push(newCall(n));
+    scheduler.send();
+    scheduler.rest();
+    scheduler.sendAll();
+    assertEquals(counts(), [0, 5]);
+  },
+);
 
 test("Calls with buffers, or that may wait, are sent ahead only to block", {
   timeout,
@@ -774,8 +812,7 @@ test("Calls with buffers, or that may wait, are sent ahead only to block", {
     scheduler.sendAll();
     assertEquals(counts(), [2, 2], kind);
     await Promise.resolve(); // this thread goes on
-    // What has buffers would not come back, so the puppets are not asked for it.
-    assertEquals(scheduler.queued, kind === "waits" ? 2 : 0, kind);
+    assertEquals(scheduler.queued, 2, kind);
   }
 });
 

@@ -70,10 +70,12 @@ export class FastLane implements Lane {
   #lastRead = 0;
   /** By number; no map, whose methods a task could replace. */
   readonly #payloads: Record<number, Payload> = Object.create(null);
+  /** Likewise, those that have not come and are not needed any more. */
+  readonly #unwanted: Record<number, true> = Object.create(null);
   /** How many came, mod 2^32. */
   #received = 0;
-  /** Up to this number none is needed any more. */
-  #spent = -1;
+  /** How many messages of any kind came. */
+  #messages = 0;
   /**
    * Something has to happen before the next call can be claimed. Who sets it owes
    * a {@linkcode FastLane.#go}, which alone lets calls be claimed again.
@@ -114,6 +116,7 @@ export class FastLane implements Lane {
   }
 
   receive(message: ToServer): void {
+    this.#messages++;
     if (message.kind === "define") {
       this.#runner.functions.define(message.number, message.fn);
       this.#need?.look();
@@ -132,16 +135,16 @@ export class FastLane implements Lane {
   #hear(payload: Payload): void {
     const number = this.#received;
     this.#received = (number + 1) | 0;
-    if ((number - this.#spent | 0) > 0) this.#payloads[number] = payload;
+    if (number in this.#unwanted) delete this.#unwanted[number];
+    else this.#payloads[number] = payload;
     this.#need?.look();
     this.#consumer.rouse();
   }
 
-  /** Takes a payload, if it has come; the numbers of calls only rise. */
-  #take(number: number): Payload | undefined {
-    const payload = this.#payloads[number];
+  /** Takes a payload that has come. */
+  #take(number: number): Payload {
+    const payload = this.#payloads[number]!;
     delete this.#payloads[number];
-    this.#spent = number;
     return payload;
   }
 
@@ -188,7 +191,10 @@ export class FastLane implements Lane {
     this.#read = end;
     const group = flags >>> CallFrame.GroupShift;
     if (this.#runner.belongsWithFailed(group)) {
-      if (flags & CallFrame.Posted) this.#take(count);
+      if (flags & CallFrame.Posted) {
+        if (count in this.#payloads) delete this.#payloads[count];
+        else this.#unwanted[count] = true;
+      }
       return this.#drop();
     }
     this.#pace.count(fn);
@@ -205,7 +211,7 @@ export class FastLane implements Lane {
       return this.#when(
         () => count in this.#payloads && this.#runner.knows(fn),
         () => {
-          const payload = this.#take(count)!;
+          const payload = this.#take(count);
           if (payload === "withdrawn") return this.#drop();
           if (payload !== "unreadable") {
             task.wire = payload;
@@ -260,7 +266,9 @@ export class FastLane implements Lane {
     this.#watching = true;
     const need = this.#need!;
     const late = need.posted(); // else it is being written, which takes time
-    const isOver = () => this.#need !== need;
+    const messages = this.#messages;
+    // As long as others come, it may be behind them.
+    const isOver = () => this.#need !== need || this.#messages !== messages;
     const again = () => {
       this.#watching = false;
       if (this.#need !== undefined) this.#watch();

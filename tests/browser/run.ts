@@ -36,7 +36,7 @@ const BESIDE_BY_NAME: [name: RegExp, reason: string][] = [
   [/loses what was transferred with its worker/, "process.exit"],
   [/when its initializer ends the worker/, "process.exit"],
   // Where a thread blocks, none that it starts begins.
-  [/starts another worker at once for a call that waits/, "blocking"],
+  [/starts another worker at once/, "blocking"],
   [/begins though a worker has just died/, "blocking"],
 ];
 
