@@ -451,8 +451,9 @@ export abstract class Pool {
    * closes the source without waiting for it, and drops what has not begun. What
    * the source throws then is an uncaught error, unless an error ended the loop.
    *
-   * An iteration that has begun goes on after `close()`; the first `next()` of one
-   * that has not rejects with a {@linkcode PoolClosedError} then.
+   * An iteration that has begun goes on after `close()`, and `join()` waits until it
+   * has ended or was left; the first `next()` of one that has not begun rejects with
+   * a {@linkcode PoolClosedError} then.
    *
    * @example Usage
    * ```ts

@@ -9,13 +9,16 @@
 const isOrdinaryInstance = Function.prototype[Symbol.hasInstance];
 
 /**
- * Lets `instanceof` take the objects of every copy's class for those of this one.
+ * Lets `instanceof` take the objects of every copy's class for those of this one,
+ * and the class keep its name, which a minifier has taken away in the worker's
+ * program.
  *
  * @param type The class; its subclasses are their own.
  * @param name What the copies call it.
  */
 export function brand(type: object, name: string): void {
   const key = keyOf(name);
+  Object.defineProperty(type, "name", { value: name, configurable: true });
   Object.defineProperty(type, key, { value: true });
   Object.defineProperty(type, Symbol.hasInstance, {
     value(this: unknown, it: unknown): boolean {

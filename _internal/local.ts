@@ -141,7 +141,8 @@ export class LocalExecutor implements Executor {
     if (!this.#running.has(call)) return this.#next(); // it was given up
     this.#running.set(call, true);
     const { kind, fn, payload } = call.request;
-    const outcome = runCall(kind, fn, payload);
+    const wanted = () => this.#running.has(call);
+    const outcome = runCall(kind, fn, payload, wanted);
     if (outcome instanceof Promise) {
       outcome.then((outcome) => this.#answer(call, outcome));
     } else this.#answer(call, outcome);

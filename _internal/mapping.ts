@@ -23,7 +23,7 @@ import {
 } from "./limits.ts";
 import { shown, timeoutError } from "./check.ts";
 import { ignoreRejections, isThenable } from "./promises.ts";
-import { hold, release } from "./runtime/loop.ts";
+import { hold, release, wallClock } from "./runtime/loop.ts";
 import { later } from "./wait.ts";
 
 /** What is to be mapped, and how. */
@@ -128,6 +128,18 @@ export function mapAll(
       open.add(call);
       executor.submit(call);
     };
+    /** Reads an iterable, which may take long, be endless, or end the call. */
+    const readAll = (items: Iterable<unknown>): unknown[] => {
+      const all: unknown[] = [];
+      for (const item of items) {
+        if (deadline !== undefined && wallClock() > deadline) {
+          end({ error: timeoutError(action(), limits.timeout) });
+        }
+        if (over) break;
+        all.push(item);
+      }
+      return all;
+    };
     const finishReading = () => {
       stopReading();
       if (open.size === 0) end();
@@ -153,7 +165,8 @@ export function mapAll(
       if (isAsync(items)) {
         return void readSlowly(new Reader(items), request.chunkSize ?? 1);
       }
-      const all = isArray(items) ? items : [...items];
+      const all = isArray(items) ? items : readAll(items);
+      if (over) return;
       const size = request.chunkSize ?? chunkSizeFor(all.length, processes);
       if (all.some(isThenable)) {
         ignoreRejections(all);

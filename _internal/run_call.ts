@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { CallKind, Outcome } from "./call.ts";
+import { type CallKind, DROPPED, type Outcome } from "./call.ts";
 import { type AnyFunction, explained } from "./callable.ts";
 import { afterwards, isThenable } from "./promises.ts";
 
@@ -17,12 +17,14 @@ import { afterwards, isThenable } from "./promises.ts";
  * @param kind How the function is used.
  * @param fn The function.
  * @param payload Its arguments, the items, or the argument lists.
+ * @param wanted Whether anybody waits for it still: else no other item begins.
  * @returns How the call ended.
  */
 export function runCall(
   kind: CallKind,
   fn: AnyFunction,
   payload: ArrayLike<unknown>,
+  wanted?: () => boolean,
 ): Outcome | Promise<Outcome> {
   if (kind === "apply") {
     try {
@@ -37,19 +39,23 @@ export function runCall(
       return { ok: false, error: explained(error, fn) };
     }
   }
-  return runItems(kind === "starmap", fn, payload);
+  return runItems(kind === "starmap", fn, payload, wanted);
 }
 
 function runItems(
   spread: boolean,
   fn: AnyFunction,
   items: ArrayLike<unknown>,
+  wanted?: () => boolean,
 ): Outcome | Promise<Outcome> {
   const results: unknown[] = [];
   try {
     for (let i = 0; i < items.length; i++) {
+      if (wanted?.() === false) return DROPPED;
       const value = spread ? fn(...items[i] as unknown[]) : fn(items[i]);
-      if (isThenable(value)) return goOn(spread, fn, items, results, value);
+      if (isThenable(value)) {
+        return goOn(spread, fn, items, results, value, wanted);
+      }
       results[i] = value; // no method that a task could replace
     }
   } catch (error) {
@@ -68,12 +74,14 @@ async function goOn(
   items: ArrayLike<unknown>,
   results: unknown[],
   value: unknown,
+  wanted?: () => boolean,
 ): Promise<Outcome> {
   try {
     let i = results.length;
     for (;;) {
       results[i++] = isThenable(value) ? await value : value;
       if (i === items.length) return { ok: true, value: results };
+      if (wanted?.() === false) return DROPPED;
       value = spread ? fn(...items[i] as unknown[]) : fn(items[i]);
     }
   } catch (error) {

@@ -137,7 +137,13 @@ export class SharedChannel extends Posting implements Channel {
   }
 
   get waiters(): number {
-    return this.#waiters;
+    if (this.#waiters === 0) return 0;
+    let waiters = this.#waiters;
+    const unread = this.#unread(); // these wait no more
+    for (let i = 0; i < unread; i++) {
+      if (this.#entries.at(i)!.mayWait) waiters--;
+    }
+    return waiters;
   }
 
   get guarded(): boolean {

@@ -181,6 +181,34 @@ for (const Pool of POOLS) {
     await assertTimesOut(() => pool.map(slow, stuck(), { timeout: 50 }), 50);
   });
 
+  test(`${name}.map() reads no further once its call has ended`, {
+    timeout,
+  }, async () => {
+    const pool = new Pool(1);
+    const controller = new AbortController();
+    let closed = 0;
+    function* endless(then: () => void): Generator<number> {
+      try {
+        for (let n = 0;; n++) {
+          if (n === 5) then();
+          yield n;
+        }
+      } finally {
+        closed++;
+      }
+    }
+    const { signal } = controller;
+    const calls = [
+      pool.map(double, endless(() => {}), { timeout: 50 }),
+      pool.map(double, endless(() => controller.abort()), { signal }),
+      pool.map(double, endless(() => pool.terminate())),
+    ];
+    const expected = ["TimeoutError", "AbortError", "PoolClosedError"];
+    assertEquals(await outcomes(calls), expected);
+    assertEquals(closed, 3);
+    await pool.join();
+  });
+
   test(`${name}.imap() counts its timeout from each next()`, {
     timeout,
   }, async () => {
@@ -742,6 +770,33 @@ test("A call under a watchdog runs once, whatever other calls do", {
   );
   await pool.apply(add, [cells], limited);
   assertEquals(cells[0], 2);
+});
+
+test("ThreadPool begins no other item of a call that was given up", {
+  timeout,
+}, async () => {
+  for (const end of ["abort", "terminate"]) {
+    for (const isAsync of [true, false]) {
+      const pool = new ThreadPool(1);
+      const controller = new AbortController();
+      const { signal } = controller;
+      let begun = 0;
+      const item = () => {
+        begun++;
+        if (end === "abort") controller.abort();
+        else pool.terminate();
+        return isAsync ? Promise.resolve() : undefined;
+      };
+      const mapping = pool.map(item, [1, 2, 3], { chunkSize: 3, signal });
+      const error = end === "abort" ? "AbortError" : "PoolClosedError";
+      assertEquals(await outcomes([mapping]), [error]);
+      await new Promise<void>((resolve) => setTimeout(resolve));
+      assertEquals(begun, 1, end);
+      assertEquals(pool.stats().busy, 0);
+      pool.terminate();
+      await pool.join();
+    }
+  }
 });
 
 test("ThreadPool keeps the place of a call that timed out", {

@@ -1481,6 +1481,20 @@ test("ProcessPool sends buffers too before its thread blocks", {
   }
 });
 
+test(
+  "Event and Barrier have their names in a worker",
+  { timeout },
+  async () => {
+    await using pool = new ProcessPool(1);
+    const nameOf = (it: Event | Barrier) => it.constructor.name;
+    const names = [
+      await pool.apply(nameOf, [new Event()]),
+      await pool.apply(nameOf, [new Barrier(1)]),
+    ];
+    assertEquals(names, ["Event", "Barrier"]);
+  },
+);
+
 test("ProcessPool loses no buffers that were sent ahead with another's call", {
   timeout,
 }, async () => {
