@@ -118,11 +118,11 @@ export function describe(fn: AnyFunction): CallableWire {
  */
 export function describeToRun(fn: AnyFunction): CallableWire {
   const wire = describe(fn);
-  const { process, loading } = realm;
-  if (wire.kind === "source" || process.id === 0) return wire;
+  const { process: here, loading } = realm;
+  if (wire.kind === "source" || here.id === 0) return wire;
   if (!loading.has(wire.module)) return wire;
   throw new Error(
-    `Cannot run task "${wire.name}" elsewhere while process "${process.name}" ` +
+    `Cannot run task "${wire.name}" elsewhere while process "${here.name}" ` +
       `loads its module "${wire.module}", as that would be loaded and run there ` +
       `again, without end: what only the program should do belongs in ` +
       `"if (import.meta.main)" or "if (currentProcess().id === 0)"`,

@@ -53,8 +53,11 @@ export interface Channel {
   readonly pace: number;
   /** Whether a watchdog in the worker will end what runs there. */
   readonly guarded: boolean;
-  /** How many of the calls in flight may wait for others. */
-  readonly waiters: number;
+  /**
+   * The number of the call that was sent last of those that may wait for others and
+   * have not been answered; -1 if there is none.
+   */
+  readonly lastWaiter: number;
   /** What {@linkcode Channel.pace} would be if a call of this function were sent. */
   paceOf(fn: AnyFunction): number;
   /** Starts to use the wire. */

@@ -24,8 +24,8 @@ export class PlainChannel extends Posting implements Channel {
   }
 
   /** It has one call at most. */
-  get waiters(): number {
-    return this.#call?.mayWait ? 1 : 0;
+  get lastWaiter(): number {
+    return this.#call?.mayWait ? this.#call.number : -1;
   }
 
   /** What was sent may have begun: nothing is sent before the worker is ready. */

@@ -9,7 +9,7 @@
 import { readInOrder } from "./answer_clock.ts";
 import { type Call, type Outcome, takesBuffers, UnsentError } from "./call.ts";
 import type { Channel } from "./channel.ts";
-import { between, MAX_SENT } from "./claim.ts";
+import { between } from "./claim.ts";
 import { QUICK_US } from "./protocol.ts";
 import { Queue } from "./queue.ts";
 import { cores } from "./runtime/which.ts";
@@ -440,7 +440,9 @@ export class Scheduler<W extends Schedulable> {
     let others = limit - 1;
     let best: W | undefined;
     let last: W | undefined;
-    let fewest = this.#blocking ? Infinity : this.#ahead;
+    const most = this.#blocking ? Infinity : this.#ahead;
+    let fewest = Infinity;
+    let oldest = Infinity;
     for (const worker of this.#workers) {
       if (!mayTake(worker)) continue;
       const { ready } = worker.channel;
@@ -452,10 +454,14 @@ export class Scheduler<W extends Schedulable> {
         continue;
       }
       // One that is not ready comes after one that is.
-      let load = worker.channel.inFlight + (ready ? 0 : 0.5);
-      if (this.#blocking) load += worker.channel.waiters * MAX_SENT;
-      if (load < fewest && worker.channel.hasRoom) {
+      const load = worker.channel.inFlight + (ready ? 0 : 0.5);
+      if (load >= most || !worker.channel.hasRoom) continue;
+      // What a call waits for is likely to come soon after it: so to none at one that
+      // may wait, else to where that came first.
+      const waiter = this.#blocking ? worker.channel.lastWaiter : -1;
+      if (waiter < oldest || (waiter === oldest && load < fewest)) {
         best = worker;
+        oldest = waiter;
         fewest = load;
       }
     }

@@ -41,8 +41,6 @@ interface Entry {
   readonly from: number;
   /** The number of its message, if it has one. */
   readonly number: number | undefined;
-  /** Whether it may wait for other calls. */
-  readonly mayWait: boolean;
 }
 
 /** What all workers of a pool share. */
@@ -84,8 +82,8 @@ export class SharedChannel extends Posting implements Channel {
   #looked = 0;
   /** The calls in flight, oldest first. */
   readonly #entries = new Queue<Entry>();
-  /** How many of them may wait for others. */
-  #waiters = 0;
+  /** Those of them that may wait for others, in the same order. */
+  readonly #waiters: Entry[] = [];
   /** How many payloads were posted, and how many posted answers were read, mod 2^32. */
   #payloadsPosted = 0;
   #postedRead = 0;
@@ -136,14 +134,13 @@ export class SharedChannel extends Posting implements Channel {
     return this.inFlight < claims.MAX_SENT && this.#room() >= 0;
   }
 
-  get waiters(): number {
-    if (this.#waiters === 0) return 0;
-    let waiters = this.#waiters;
-    const unread = this.#unread(); // these wait no more
-    for (let i = 0; i < unread; i++) {
-      if (this.#entries.at(i)!.mayWait) waiters--;
+  get lastWaiter(): number {
+    const last = this.#waiters.at(-1);
+    if (last === undefined) return -1;
+    for (let i = this.#unread() - 1; i >= 0; i--) {
+      if (this.#entries.at(i) === last) return -1; // it waits no more
     }
-    return waiters;
+    return last.call.number;
   }
 
   get guarded(): boolean {
@@ -271,9 +268,9 @@ export class SharedChannel extends Posting implements Channel {
     this.#lastFunction = request.fn;
     this.#lastNumber = fn;
     const number = posted ? count : undefined;
-    const { mayWait } = call;
-    this.#entries.push({ call, from: this.#at, number, mayWait });
-    if (mayWait) this.#waiters++;
+    const entry = { call, from: this.#at, number };
+    this.#entries.push(entry);
+    if (call.mayWait) this.#waiters.push(entry);
     this.#at = end;
     claims.send(this.#cells, LaneCell.Claim);
   }
@@ -348,9 +345,10 @@ export class SharedChannel extends Posting implements Channel {
     this.#ring();
   }
 
-  /** Notes that calls are not in flight any more. */
+  /** Notes that the last calls are not in flight any more. */
   #forget(entries: Entry[]): Entry[] {
-    for (const { mayWait } of entries) if (mayWait) this.#waiters--;
+    const gone = new Set(entries);
+    while (gone.has(this.#waiters.at(-1)!)) this.#waiters.pop();
     return entries;
   }
 
@@ -408,8 +406,9 @@ export class SharedChannel extends Posting implements Channel {
         return true; // nothing more is read, nor written
       }
       any = true;
-      const { call, mayWait } = this.#entries.shift()!;
-      if (mayWait) this.#waiters--;
+      const entry = this.#entries.shift()!;
+      const { call } = entry;
+      if (this.#waiters[0] === entry) this.#waiters.shift();
       this.#read = end;
       this.events.onAnswer(
         call,
