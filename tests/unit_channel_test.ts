@@ -301,7 +301,7 @@ test("A worker waits for a payload that comes behind other messages", {
     Atomics.notify(channel.memory.cells, LaneCell.Claim); // it needs the payload now
     let others = 0;
     const timer = setInterval(() => {
-      if (others++ < 14) {
+      if (others++ < 8) {
         return port.postMessage({ kind: "spare", numbers: [] });
       }
       clearInterval(timer);
