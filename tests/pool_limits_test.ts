@@ -743,6 +743,27 @@ test("Of calls that are given up one by one the others are not sent again", {
   }
 });
 
+if (abandonsBusyThreads) {
+  test("A watchdog strikes no worker whose call ends as its time runs out", {
+    timeout,
+  }, async () => {
+    await using pool = new ProcessPool(2);
+    await pool.map(double, [1, 2], { chunkSize: 1 });
+    const spin = (until: number) => {
+      while (performance.timeOrigin + performance.now() < until);
+    };
+    const begun = performance.now();
+    for (let n = 0; performance.now() < begun + 4000; n++) {
+      // From a millisecond before the end of its time to one after it.
+      const until = Date.now() + 2 + (n % 21 - 10) / 10;
+      await outcomes(
+        [1, 2].map(() => pool.apply(spin, [until], { timeout: 2 })),
+      );
+    }
+    assertEquals(pool.stats().respawned, 0);
+  });
+}
+
 test("A call under a watchdog runs once, whatever other calls do", {
   timeout,
 }, async () => {
