@@ -42,6 +42,8 @@ export interface Channel {
   readonly inFlight: number;
   /** How many of them have not begun. */
   readonly waiting: number;
+  /** How many of them the worker has yet to answer: it may have, and nobody has read it. */
+  readonly unanswered: number;
   /** Whether another call can be sent now. */
   readonly hasRoom: boolean;
   /** How many calls the worker has begun, mod 2^16: a change tells that it goes on. */

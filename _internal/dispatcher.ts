@@ -37,7 +37,7 @@ import { BELL_CELLS, BellCell } from "./protocol.ts";
 import { hold, nextTurn, wallClock } from "./runtime/loop.ts";
 import { canShareMemory, stopsBusyThreads } from "./runtime/which.ts";
 import { noHeadway, type Schedulable, Scheduler } from "./scheduler.ts";
-import { beforeBlocking, later } from "./wait.ts";
+import { later, whileBlocking } from "./wait.ts";
 
 /** What a dispatcher is made with. */
 export interface DispatcherOptions {
@@ -115,9 +115,10 @@ export class Dispatcher implements Executor {
   /** Whether calls are to be sent in the next turn, as some were given up. */
   #refilling = false;
   /** This thread may wait for what a call does, so all that can begin has to. */
-  readonly #beforeBlocking = () => {
+  readonly #whileBlocking = (again: boolean) => {
     this.#renewNeeded();
     this.#replaceEarly();
+    if (again) this.#scheduler.dealWhileBlocking();
     do this.#scheduler.sendAll(); while (this.#replaceEarly());
   };
   /** Number of the next worker. */
@@ -184,7 +185,7 @@ export class Dispatcher implements Executor {
       this.#failed++;
       return call.settle({ ok: false, error: this.#failure.error });
     }
-    if (this.#unfinished++ === 0) beforeBlocking.add(this.#beforeBlocking);
+    if (this.#unfinished++ === 0) whileBlocking.add(this.#whileBlocking);
     hold();
     this.#scheduler.push(call);
     this.#renewNeeded(); // whoever submits it may block this thread until it has run
@@ -332,7 +333,7 @@ export class Dispatcher implements Executor {
     call.letGo();
     call.spare();
     if (--this.#unfinished > 0) return;
-    beforeBlocking.delete(this.#beforeBlocking);
+    whileBlocking.delete(this.#whileBlocking);
     this.#endIfClosing();
   }
 

@@ -23,6 +23,10 @@ export class PlainChannel extends Posting implements Channel {
     return !stopsBusyThreads && this.#call?.request.deadline !== undefined;
   }
 
+  get unanswered(): number {
+    return this.inFlight;
+  }
+
   /** It has one call at most. */
   get lastWaiter(): number {
     return this.#call?.mayWait ? this.#call.number : -1;

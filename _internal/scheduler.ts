@@ -134,6 +134,8 @@ export class Scheduler<W extends Schedulable> {
   #dealing: number | undefined;
   /** Whether this thread is to block. */
   #blocking = false;
+  /** Whether it does, and some worker is idle. */
+  #isDealing = false;
   /** Calls that may wait for others were sent ahead, as it was to block. */
   #early = false;
 
@@ -287,6 +289,25 @@ export class Scheduler<W extends Schedulable> {
     if (this.#early) queueMicrotask(this.#recall);
   }
 
+  /**
+   * While this thread blocks: what waits at busy workers comes back, if another has
+   * nothing to do, to be sent there. No answer is read, as that may call the user.
+   */
+  dealWhileBlocking(): void {
+    let isIdle = false;
+    let waiting = this.#queue.length;
+    for (const worker of this.#workers) {
+      const { channel } = worker;
+      if (channel.unanswered > 0) waiting += channel.waiting;
+      else if (mayTake(worker) && channel.ready) isIdle = true;
+    }
+    if (!isIdle || waiting === 0 || !this.#maySend) return;
+    this.#takeAllBack();
+    this.#isDealing = true;
+    this.sendAll();
+    this.#isDealing = false;
+  }
+
   /** This thread goes on: what was sent ahead goes back to its place in the queue. */
   readonly #recall = (): void => {
     if (!this.#early) return;
@@ -420,7 +441,7 @@ export class Scheduler<W extends Schedulable> {
    * is one: this thread may block in wait for it, and see nothing.
    */
   #choose(call: Call): W | undefined {
-    const hot = this.#hot;
+    const hot = this.#isDealing ? undefined : this.#hot;
     let limit = Infinity;
     if (hot !== undefined && mayTake(hot) && !hot.headway.passed) {
       const { channel } = hot;
@@ -445,20 +466,22 @@ export class Scheduler<W extends Schedulable> {
     let oldest = Infinity;
     for (const worker of this.#workers) {
       if (!mayTake(worker)) continue;
-      const { ready } = worker.channel;
+      const { channel } = worker;
+      const { ready } = channel;
       const isSpared = worker.headway.passed ||
-        (!this.#blocking && this.#comesTooEarly(call, worker.channel)) ||
+        (!this.#blocking && this.#comesTooEarly(call, channel)) ||
         (isFew && worker !== hot && (!ready || others-- <= 0));
       if (isSpared) {
-        if (this.#blocking && worker.channel.hasRoom) last = worker;
+        if (this.#blocking && channel.hasRoom) last = worker;
         continue;
       }
       // One that is not ready comes after one that is.
-      const load = worker.channel.inFlight + (ready ? 0 : 0.5);
-      if (load >= most || !worker.channel.hasRoom) continue;
+      const sent = this.#blocking ? channel.unanswered : channel.inFlight;
+      const load = sent + (ready ? 0 : 0.5);
+      if (load >= most || !channel.hasRoom) continue;
       // What a call waits for is likely to come soon after it: so to none at one that
       // may wait, else to where that came first.
-      const waiter = this.#blocking ? worker.channel.lastWaiter : -1;
+      const waiter = this.#blocking ? channel.lastWaiter : -1;
       if (waiter < oldest || (waiter === oldest && load < fewest)) {
         best = worker;
         oldest = waiter;
@@ -642,12 +665,16 @@ export class Scheduler<W extends Schedulable> {
     const going: W[] = [];
     let any = false;
     for (const worker of this.#workers) {
+      // Nobody reads its answer while this thread blocks.
+      if (this.#blocking && worker.channel.unanswered === 0) {
+        worker.headway.passed = false;
+      }
       if (!worker.headway.passed) going.push(worker);
       else if (worker.channel.waiting > 0) any = true; // as this thread blocked
     }
     let others = going.length - 1;
-    for (const { channel: { waiting, inFlight }, headway } of going) {
-      const isPassed = others > 0 && inFlight > waiting &&
+    for (const { channel: { waiting, unanswered }, headway } of going) {
+      const isPassed = others > 0 && unanswered > waiting &&
         this.#begun - headway.before >= others * PASSING_CALLS;
       if (!isPassed) continue;
       headway.passed = true;

@@ -134,6 +134,10 @@ export class SharedChannel extends Posting implements Channel {
     return this.inFlight < claims.MAX_SENT && this.#room() >= 0;
   }
 
+  get unanswered(): number {
+    return this.inFlight - this.#unread();
+  }
+
   get lastWaiter(): number {
     const last = this.#waiters.at(-1);
     if (last === undefined) return -1;

@@ -39,6 +39,8 @@ const BRIEF_MS = 0.05;
 const BRIEF_CREDIT_MS = 6.4;
 /** How many microtasks a continuation may take before a spin begins. */
 const HOPS = 8;
+/** While a thread blocks that others may need, it sees to them this often. */
+const ATTEND_MS = 10;
 /** Where a terminated thread sleeps on, it looks this often whether it was terminated. */
 const SLICE_MS = 50;
 
@@ -83,10 +85,11 @@ export function checkMayBlock(action: string): void {
 }
 
 /**
- * What is to be done before this thread blocks in a wait, as what it waits for may
- * need it: nothing else of this thread goes on then.
+ * What is to be done before this thread blocks in a wait, and again and again while
+ * it does, as what it waits for may need it: nothing else of this thread goes on
+ * then. Each is told whether it is done again.
  */
-export const beforeBlocking: Set<() => void> = new Set();
+export const whileBlocking: Set<(again: boolean) => void> = new Set();
 
 /** One wait under way. */
 interface Sleeper {
@@ -196,15 +199,16 @@ export class Doorbell {
     if (value !== undefined || timeout === 0) return value;
     leaveIfTerminated();
     const due = timeout === Infinity ? Infinity : now() + timeout;
-    if (beforeBlocking.size > 0) {
-      for (const callback of beforeBlocking) callback();
-    }
+    const attends = whileBlocking.size > 0;
+    if (attends) { for (const callback of whileBlocking) callback(false); }
     const budget = this.#syncJudge.budget(BRIEF_MS);
     if (budget > 0) {
       value = this.#syncJudge.spin(poll, budget);
       if (value !== undefined) return value;
     }
-    const slice = stopsBusyThreads || realm.lives.length === 0
+    const slice = attends
+      ? ATTEND_MS
+      : stopsBusyThreads || realm.lives.length === 0
       ? Infinity
       : SLICE_MS;
     // On some runtimes the clock costs a tenth of a wake-up on one core.
@@ -216,8 +220,11 @@ export class Doorbell {
       if (value !== undefined) break;
       const left = due === Infinity ? Infinity : due - now();
       if (left <= 0) return undefined;
-      sleep(this.#cells, this.#index, seen, Math.min(left, slice));
+      const longest = Math.min(left, slice);
+      const end = sleep(this.#cells, this.#index, seen, longest);
       leaveIfTerminated();
+      if (!attends || end !== "timed-out") continue;
+      for (const callback of whileBlocking) callback(true);
     }
     if (judging) this.#syncJudge.slept(now() - began);
     return value;

@@ -1548,6 +1548,26 @@ test("ProcessPool sends no call ahead behind one that may wait for it", {
   await Promise.all([...busy, last, between, next, opener.join()]);
 });
 
+test("ProcessPool gives an idle worker what waits while its thread blocks", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(2);
+  await pool.map(double, [1, 2], { chunkSize: 1 });
+  const [first, other, done] = [new Event(), new Event(), new Event()];
+  const waiting = pool.apply((first: Event, done: Event) => {
+    first.waitSync();
+    done.set();
+  }, [first, done]);
+  const spinning = pool.apply((_: Event) => {
+    const end = performance.now() + 50;
+    while (performance.now() < end);
+  }, [other]);
+  // It is sent behind the first, which waits for it.
+  const last = pool.apply((first: Event) => first.set(), [first]);
+  assert(done.waitSync({ timeout: 20_000 }));
+  await Promise.all([waiting, spinning, last]);
+});
+
 test(
   "ProcessPool starts another worker at once behind one that is to be stopped",
   {

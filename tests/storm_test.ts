@@ -4,7 +4,7 @@ import { test } from "node:test";
 import process from "node:process";
 import { readdirSync } from "node:fs";
 import { assert, assertEquals } from "@std/assert";
-import { ProcessPool, ThreadPool } from "../mod.ts";
+import { Event, ProcessPool, ThreadPool } from "../mod.ts";
 import { travel } from "../_internal/dispatcher.ts";
 import { runtime } from "../_internal/runtime/which.ts";
 import { sharedCells } from "./_pools.ts";
@@ -276,6 +276,86 @@ for (
     }
   });
 }
+
+test("A storm of calls for which a thread blocks lets none of them wait", {
+  timeout,
+}, async () => {
+  const random = new Random(1);
+  const meet = (mine: Event, other: Event) => {
+    mine.set();
+    return other.waitSync({ timeout: 20_000 });
+  };
+  const setAfter = (event: Event, milliseconds: number) => {
+    const end = performance.now() + milliseconds;
+    while (performance.now() < end);
+    event.set();
+  };
+  const spin = (milliseconds: number) => {
+    const end = performance.now() + milliseconds;
+    while (performance.now() < end);
+    return true;
+  };
+  const later = (milliseconds: number) =>
+    new Promise<boolean>((resolve) => setTimeout(resolve, milliseconds, true));
+  const size = (buffer: ArrayBuffer) => buffer.byteLength === 9;
+  const echo = (value: Date) => value.getTime() === 5;
+  for (let round = 0; round < 8; round++) {
+    const workers = 1 + random.below(4);
+    await using pool = new ProcessPool(workers);
+    const calls: Promise<boolean>[] = [];
+    const given: Promise<unknown>[] = [];
+    const submit = () => {
+      const [one, two] = [new Event(), new Event()];
+      const buffer = new ArrayBuffer(9);
+      switch (random.below(8)) {
+        case 0:
+          if (workers === 1) break;
+          calls.push(pool.apply(meet, [one, two]));
+          calls.push(pool.apply(meet, [two, one]));
+          break;
+        case 1:
+          calls.push(pool.apply(later, [random.below(8)]));
+          break;
+        case 2:
+          calls.push(pool.apply(size, [buffer], { transfer: [buffer] }));
+          break;
+        case 3:
+          calls.push(pool.apply(echo, [new Date(5)]));
+          break;
+        case 5:
+        case 6:
+          calls.push(pool.apply(spin, [random.below(8)]));
+          break;
+        case 4: {
+          const controller = new AbortController();
+          const { signal } = controller;
+          const wait = random.below(10);
+          given.push(pool.apply(later, [random.below(8)], { signal }));
+          setTimeout(() => controller.abort(), wait);
+          break;
+        }
+        default:
+          given.push(
+            pool.apply(later, [random.below(8)], {
+              timeout: 1 + random.below(20),
+            }),
+          );
+      }
+      given.at(-1)?.catch(() => {});
+    };
+    for (let i = 0; i < 30; i++) {
+      for (let more = random.below(12); more > 0; more--) submit();
+      const event = new Event();
+      const setting = pool.apply(setAfter, [event, random.below(3)]);
+      for (let more = random.below(4); more > 0; more--) submit();
+      assert(event.waitSync({ timeout: 20_000 }), `round ${round}, wait ${i}`);
+      await setting;
+      if (random.below(3) > 0) await later(random.below(6));
+    }
+    assertEquals(new Set(await Promise.all(calls)), new Set([true]));
+    await Promise.allSettled(given);
+  }
+});
 
 test("A storm of terminate() settles everything", { timeout }, async () => {
   const random = new Random(Date.now() | 0);

@@ -374,6 +374,9 @@ function newPuppet(ready: boolean, pace: number): Puppet {
     get inFlight() {
       return calls.length;
     },
+    get unanswered() {
+      return calls.length;
+    },
     get lastWaiter() {
       return calls.findLast(({ mayWait }) => mayWait)?.number ?? -1;
     },
@@ -766,6 +769,26 @@ test("Before this thread blocks, no call goes behind one that may wait", {
   }
   scheduler.sendAll();
   assertEquals(counts(), [1, 29]);
+});
+
+test("While this thread blocks, who is idle gets what waits behind others", {
+  timeout,
+}, () => {
+  const { scheduler, puppets: [first, second], counts } = stage([true, true]);
+  scheduler.clear();
+  for (const puppet of [first!, second!]) scheduler.takeBack(puppet);
+  second!.stopping = newCall(0);
+  for (let n = 0; n < 5; n++) scheduler.push(newCall(n));
+  scheduler.sendAll();
+  first!.begin();
+  scheduler.dealWhileBlocking();
+  assertEquals(counts(), [5, 0], "nobody is idle");
+  second!.stopping = undefined;
+  second!.headway.passed = true; // and has answered since
+  scheduler.dealWhileBlocking();
+  assertEquals(counts(), [3, 2]);
+  scheduler.dealWhileBlocking();
+  assertEquals(counts(), [3, 2], "nobody is idle");
 });
 
 test(

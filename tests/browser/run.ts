@@ -38,6 +38,7 @@ const BESIDE_BY_NAME: [name: RegExp, reason: string][] = [
   // Where a thread blocks, none that it starts begins.
   [/starts another worker at once/, "blocking"],
   [/begins though a worker has just died/, "blocking"],
+  [/storm of calls for which a thread blocks/, "blocking"],
 ];
 
 /** How long a page may say nothing. */
