@@ -138,6 +138,8 @@ export class Scheduler<W extends Schedulable> {
   #isDealing = false;
   /** Calls that may wait for others were sent ahead, as it was to block. */
   #early = false;
+  /** They are to come back when it goes on. */
+  #recalls = false;
 
   /**
    * @param events Who is told.
@@ -286,7 +288,9 @@ export class Scheduler<W extends Schedulable> {
     this.#lookForPassed();
     this.send();
     this.#blocking = before;
-    if (this.#early) queueMicrotask(this.#recall);
+    if (!this.#early || this.#recalls) return;
+    this.#recalls = true; // once, however often this thread looks while it blocks
+    queueMicrotask(this.#recall);
   }
 
   /**
@@ -310,9 +314,8 @@ export class Scheduler<W extends Schedulable> {
 
   /** This thread goes on: what was sent ahead goes back to its place in the queue. */
   readonly #recall = (): void => {
-    if (!this.#early) return;
     if (!this.#maySend) return queueMicrotask(this.#recall);
-    this.#early = false;
+    this.#recalls = this.#early = false;
     this.#takeAllBack();
     this.dispatch();
   };
