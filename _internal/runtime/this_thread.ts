@@ -189,7 +189,7 @@ const GUARDED = Symbol.for("@multi/processing guarded");
  * What ends so close to its time waits for the watchdog: if that is on its way as
  * the script ends, Deno 2.9 lets it strike whatever comes next, and the thread ends.
  */
-const NEAR_MS = 1;
+const NEAR_MS = 2;
 
 // Taken once, so that a task that replaces the globals harms only itself.
 const now: () => number = performance.now.bind(performance);
