@@ -827,9 +827,10 @@ export class ProcessPool extends Pool {
  * for I/O and no parallelism, takes any closure, and passes everything by
  * reference.
  *
- * A call that timed out or was aborted keeps its place until it settles; `terminate()` and
- * `join()` do not wait for it. `transfer` and what only workers can have are
- * ignored here, so that one kind of pool can take the place of the other.
+ * A call that timed out or was aborted keeps its place until it settles;
+ * `terminate()` and `join()` do not wait for it. `transfer` and what only workers
+ * can have are ignored here, so that one kind of pool can take the place of the
+ * other.
  *
  * @example Usage
  * ```ts

@@ -211,7 +211,7 @@ export class Process<F extends AnyFunction = AnyFunction> {
    * ```
    *
    * @throws {Error} If the process was started before, or if the target is a task
-   * and another process loads its module right now.
+   * whose module this thread, a process itself, is loading right now.
    * @throws {DOMException} A `DataCloneError` if an argument cannot be sent.
    * @throws {TypeError} If the action of a barrier in the arguments cannot be sent.
    */

@@ -2,8 +2,8 @@
  * The worker's program as a file, for where a thread cannot be started from
  * text: a page whose Content Security Policy forbids workers from `blob:` URLs.
  * Serve it from the page's own origin, as it is or bundled, in the same version
- * as the module that the page uses, and pass its URL as the option `workerUrl` of `ProcessPool` and
- * `Process`. It has no exports.
+ * as the module that the page uses, and pass its URL as the option `workerUrl` of
+ * `ProcessPool` and `Process`. It has no exports.
  *
  * @example Usage
  * ```ts

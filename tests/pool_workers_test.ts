@@ -1442,42 +1442,53 @@ test("ProcessPool sends what is in its queue before its thread blocks", {
   await Promise.all([long, last, ...others]);
 });
 
+/** Keeps all workers of a pool busy until `go` is set, though this thread blocks then. */
+async function occupied(
+  pool: ProcessPool,
+  workers: number,
+): Promise<{ go: Event; busy: Promise<unknown>[] }> {
+  const [go, gate] = [new Event(), new Event()];
+  const here = new Barrier(workers + 2);
+  // In a browser it does not begin while this thread blocks.
+  const opener = new Process(
+    async (here: Barrier, go: Event, gate: Event) => {
+      await here.wait();
+      await go.wait();
+      gate.set();
+    },
+    { args: [here, go, gate] },
+  );
+  opener.start();
+  const calls = Array.from(
+    { length: workers },
+    () =>
+      pool.apply(async (here: Barrier, gate: Event) => {
+        await here.wait();
+        await gate.wait();
+      }, [here, gate]),
+  );
+  await here.wait();
+  return { go, busy: [...calls, opener.join()] };
+}
+
 test("ProcessPool sends buffers too before its thread blocks", {
   timeout,
 }, async () => {
   for (const workers of [1, 2]) {
     await using pool = new ProcessPool(workers);
-    const [go, gate, done] = [new Event(), new Event(), new Event()];
-    const here = new Barrier(workers + 2);
-    const opener = new Process(
-      async (here: Barrier, go: Event, gate: Event) => {
-        await here.wait();
-        await go.wait();
-        gate.set();
-      },
-      { args: [here, go, gate] },
-    );
-    opener.start();
-    const busy = Array.from(
-      { length: workers },
-      () =>
-        pool.apply(async (here: Barrier, gate: Event) => {
-          await here.wait();
-          await gate.wait();
-        }, [here, gate]),
-    );
-    await here.wait();
+    const { go, busy } = await occupied(pool, workers);
     // No worker is idle, nor does this thread see when one is.
     const buffer = new ArrayBuffer(8);
     const options = { transfer: [buffer] };
     const size = (buffer: ArrayBuffer) => buffer.byteLength;
     const moved = pool.apply(size, [buffer], options);
+    const done = new Event();
     const last = pool.apply((done: Event) => done.set(), [done]);
     assertEquals(pool.stats().queued, 2);
     go.set();
     assert(done.waitSync({ timeout: 20_000 }));
     assertEquals([await moved, buffer.byteLength], [8, 0]);
-    await Promise.all([...busy, last, opener.join()]);
+    await Promise.all([...busy, last]);
   }
 });
 
@@ -1516,36 +1527,18 @@ test("ProcessPool sends no call ahead behind one that may wait for it", {
   timeout,
 }, async () => {
   await using pool = new ProcessPool(2);
-  const [go, gate, first, done] = Array.from({ length: 4 }, () => new Event());
-  const here = new Barrier(4);
-  const opener = new Process(
-    async (here: Barrier, go: Event, gate: Event) => {
-      await here.wait();
-      await go.wait();
-      gate.set();
-    },
-    { args: [here, go!, gate!] },
-  );
-  opener.start();
-  const open = async (here: Barrier, gate: Event) => {
-    await here.wait();
-    await gate.wait();
-  };
-  const busy = [
-    pool.apply(open, [here, gate!]),
-    pool.apply(open, [here, gate!]),
-  ];
-  await here.wait();
+  const { go, busy } = await occupied(pool, 2);
+  const [first, done] = [new Event(), new Event()];
   // All three are sent behind others, so none of their workers is idle.
   const last = pool.apply((first: Event, done: Event) => {
     first.waitSync();
     done.set();
-  }, [first!, done!]);
+  }, [first, done]);
   const between = pool.apply(double, [1]);
-  const next = pool.apply((first: Event) => first.set(), [first!]);
-  go!.set();
-  assert(done!.waitSync({ timeout: 20_000 }));
-  await Promise.all([...busy, last, between, next, opener.join()]);
+  const next = pool.apply((first: Event) => first.set(), [first]);
+  go.set();
+  assert(done.waitSync({ timeout: 20_000 }));
+  await Promise.all([...busy, last, between, next]);
 });
 
 test("ProcessPool gives an idle worker what waits while its thread blocks", {

@@ -517,7 +517,12 @@ function stage(ready: boolean[], pace = Infinity) {
   scheduler.send();
   const counts = () => puppets.map(({ channel }) => channel.inFlight);
   const begin = () => puppets.map((puppet) => puppet.begin());
-  return { scheduler, puppets, counts, begin };
+  /** Takes away what waits, in the queue and at the puppets. */
+  const empty = () => {
+    scheduler.clear();
+    for (const puppet of puppets) scheduler.takeBack(puppet);
+  };
+  return { scheduler, puppets, counts, begin, empty };
 }
 
 test("What was sent to a worker that is not ready goes to one that is first", {
@@ -737,9 +742,8 @@ test("What is sent before this thread blocks is dealt out evenly", {
 });
 
 test("Before this thread blocks, who is ready comes first", { timeout }, () => {
-  const { scheduler, puppets: [first], counts } = stage([true, true]);
-  scheduler.clear();
-  for (const worker of scheduler.workers) scheduler.takeBack(worker);
+  const { scheduler, puppets: [first], counts, empty } = stage([true, true]);
+  empty();
   first!.channel.ready = false;
   scheduler.push(newCall(0));
   scheduler.sendAll();
@@ -749,9 +753,11 @@ test("Before this thread blocks, who is ready comes first", { timeout }, () => {
 test("Before this thread blocks, no call goes behind one that may wait", {
   timeout,
 }, () => {
-  const { scheduler, puppets: [first, second], counts } = stage([true, true]);
-  scheduler.clear();
-  for (const puppet of [first!, second!]) scheduler.takeBack(puppet);
+  const { scheduler, counts, empty } = stage([
+    true,
+    true,
+  ]);
+  empty();
   for (let n = 0; n < 30; n++) {
     const call = newCall(n);
     call.mayWait = n === 0 || n === 2;
@@ -760,8 +766,7 @@ test("Before this thread blocks, no call goes behind one that may wait", {
   scheduler.sendAll();
   // The third goes where none waits, and what comes then behind the first.
   assertEquals(counts(), [28, 2]);
-  scheduler.clear();
-  for (const puppet of [first!, second!]) scheduler.takeBack(puppet);
+  empty();
   for (let n = 0; n < 30; n++) {
     const call = newCall(n);
     call.mayWait = n === 0;
@@ -774,9 +779,11 @@ test("Before this thread blocks, no call goes behind one that may wait", {
 test("While this thread blocks, who is idle gets what waits behind others", {
   timeout,
 }, () => {
-  const { scheduler, puppets: [first, second], counts } = stage([true, true]);
-  scheduler.clear();
-  for (const puppet of [first!, second!]) scheduler.takeBack(puppet);
+  const { scheduler, puppets: [first, second], counts, empty } = stage([
+    true,
+    true,
+  ]);
+  empty();
   second!.stopping = newCall(0);
   for (let n = 0; n < 5; n++) scheduler.push(newCall(n));
   scheduler.sendAll();
@@ -795,9 +802,11 @@ test(
   "A worker that may have to be stopped is sent nothing",
   { timeout },
   () => {
-    const { scheduler, puppets: [first, second], counts } = stage([true, true]);
-    scheduler.clear();
-    for (const puppet of [first!, second!]) scheduler.takeBack(puppet);
+    const { scheduler, puppets: [first], counts, empty } = stage([
+      true,
+      true,
+    ]);
+    empty();
     first!.stopping = newCall(0);
     for (let n = 0; n < 5; n++) scheduler.push(newCall(n));
     scheduler.send();
@@ -811,9 +820,11 @@ test("Calls with buffers, or that may wait, are sent ahead only to block", {
   timeout,
 }, async () => {
   for (const kind of ["buffers", "waits"]) {
-    const { scheduler, puppets, counts, begin } = stage([true, true], 100);
-    scheduler.clear();
-    for (const puppet of puppets) scheduler.takeBack(puppet);
+    const { scheduler, counts, begin, empty } = stage(
+      [true, true],
+      100,
+    );
+    empty();
     scheduler.push(newCall(0));
     scheduler.push(newCall(1));
     scheduler.send();
