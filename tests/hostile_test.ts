@@ -13,8 +13,8 @@ import {
   assertThrows,
 } from "@std/assert";
 import { Event, ProcessPool, task, WorkerExitError } from "../mod.ts";
-import { BellCell, LaneCell } from "../_internal/protocol.ts";
-import { exposedPool } from "./_pools.ts";
+import { BellCell, CallFrame, LaneCell } from "../_internal/protocol.ts";
+import { exposedPool, until } from "./_pools.ts";
 import { execute, moduleUrl, withFolder } from "./_program.ts";
 
 const timeout = 60_000;
@@ -117,6 +117,25 @@ test("Random bytes among the calls end the worker, and no more", {
     pool.terminate();
     await inTime(pool.join(), "join()");
   }
+});
+
+test("A call whose message nobody will post ends the worker, and no more", {
+  timeout,
+}, async () => {
+  const { pool, cells, calls } = exposedPool();
+  assertEquals(await inTime(pool.apply(() => 1), "a first call"), 1);
+  const words = new Int32Array(calls);
+  const at = words[0]! >> 2; // behind the first call
+  words[at] = CallFrame.Values;
+  words[at + 1] = CallFrame.Posted;
+  words[at + CallFrame.Function] = 0;
+  words[at + CallFrame.Count] = 1; // the next one has the number 0
+  Atomics.add(cells, LaneCell.Claim, 1 << 16);
+  Atomics.notify(cells, LaneCell.Claim);
+  await until(() => pool.stats().respawned === 1);
+  assertEquals(await inTime(pool.apply(() => 2), "the next call"), 2);
+  pool.terminate();
+  await inTime(pool.join(), "join()");
 });
 
 // -- modules and names --------------------------------------------------------

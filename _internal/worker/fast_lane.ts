@@ -208,6 +208,9 @@ export class FastLane implements Lane {
       group,
     };
     if (flags & CallFrame.Posted) {
+      if (this.#ahead(count) > 0) { // at most the next one is being written
+        throw new Error(`Cannot read call as its message is unknown: ${count}`);
+      }
       return this.#when(
         () => count in this.#payloads && this.#runner.knows(fn),
         () => {
@@ -220,8 +223,7 @@ export class FastLane implements Lane {
           if (!hearsOn) this.#runner.spoilt = true;
           this.#answer(task, this.#runner.unreadable(task));
         },
-        () =>
-          (Atomics.load(this.#cells, LaneCell.PayloadsPosted) - count | 0) > 0,
+        () => this.#ahead(count) < 0,
       );
     }
     const cursor = { at: at + CallFrame.Values };
@@ -232,6 +234,11 @@ export class FastLane implements Lane {
     } else task.values = readValue(ring, cursor, end) as unknown[];
     if (this.#runner.knows(fn)) this.#run(task);
     else this.#when(() => this.#runner.knows(fn), () => this.#run(task));
+  }
+
+  /** How many payloads are to be posted before one with this number is. */
+  #ahead(number: number): number {
+    return (number - Atomics.load(this.#cells, LaneCell.PayloadsPosted)) | 0;
   }
 
   /**
@@ -354,6 +361,7 @@ export class FastLane implements Lane {
       this.#runner.answer(task, outcome);
       Atomics.add(this.#cells, LaneCell.AnswersPosted, 1);
     }
+    this.#runner.answered();
     if (!this.#runner.spoilt) return;
     this.#held = true; // nothing more begins
     nextTurn(() => endThread(1)); // the answer is on its way then
