@@ -80,7 +80,7 @@ export const LaneCell = {
   Read: 3 * LINE,
   /** [worker] `1` before it sleeps until Read changes, `0` after. */
   WorkerBlocked: 4 * LINE,
-  /** [worker] `1` while a watchdog will end what runs. */
+  /** [worker] `1` from when a watchdog watches what runs to its answer, or an `await`. */
   Guarded: 5 * LINE,
   /** [pool] `1` while the worker is the most likely one to get the next call. */
   Favoured: 6 * LINE,

@@ -765,6 +765,31 @@ if (abandonsBusyThreads) {
   });
 }
 
+if (abandonsBusyThreads) {
+  test("A worker that writes its answer as its time runs out goes on", {
+    timeout,
+  }, async () => {
+    await using pool = new ProcessPool(1);
+    await started(pool);
+    const cells = sharedCells(2);
+    const slow = (cells: Int32Array) => ({
+      get value() {
+        Atomics.store(cells, 0, 1);
+        return Atomics.wait(cells, 1, 0);
+      },
+    });
+    const limits = { timeout: 300 };
+    await assertTimesOut(() => pool.apply(slow, [cells], limits), 300);
+    await reached(cells, 0, 1); // the function has returned
+    // Timers go off in order: before this one the pool has looked at the worker.
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    release(cells);
+    Atomics.notify(cells, 1);
+    assertEquals(await pool.apply(double, [1]), 2);
+    assertEquals(pool.stats().respawned, 0);
+  });
+}
+
 test("A call under a watchdog runs once, whatever other calls do", {
   timeout,
 }, async () => {

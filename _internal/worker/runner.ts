@@ -65,6 +65,7 @@ export class Runner {
   spoilt = false;
   readonly #revived: AnyFunction[] = [];
   readonly #lane: LaneMemory | undefined;
+  #isGuarded = false;
 
   constructor(port: Port, lane: LaneMemory | undefined) {
     this.#port = port;
@@ -129,16 +130,26 @@ export class Runner {
     const left = deadline - wallClock();
     if (left <= 0) return tooLate(fn, left);
     if (stopsBusyThreads) return runCall(kind, fn, payload);
-    const cells = this.#lane?.cells;
-    if (cells) Atomics.store(cells, LaneCell.Guarded, 1);
-    try {
-      const result = runWithin(left, () => runCall(kind, fn, payload));
-      if (result !== undefined) return result.value;
+    this.#guard(true);
+    const result = runWithin(left, () => runCall(kind, fn, payload));
+    if (result === undefined) {
       this.spoilt ||= realm.children > 0;
       return tooLate(fn, left);
-    } finally {
-      if (cells) Atomics.store(cells, LaneCell.Guarded, 0);
     }
+    // What is awaited is not watched; an answer is on its way.
+    if (result.value instanceof Promise) this.#guard(false);
+    return result.value;
+  }
+
+  /** The pool can see the answer. */
+  answered(): void {
+    if (this.#isGuarded) this.#guard(false);
+  }
+
+  #guard(isGuarded: boolean): void {
+    this.#isGuarded = isGuarded;
+    const cells = this.#lane?.cells;
+    if (cells) Atomics.store(cells, LaneCell.Guarded, isGuarded ? 1 : 0);
   }
 
   /** Its arguments cannot be read. */
