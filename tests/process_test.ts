@@ -671,6 +671,35 @@ const endings: Record<
         .process.exit(256);
     },
   },
+  "calls process.exit(3) while a timer is due that calls it again": {
+    code: 3,
+    target: async (end) => {
+      const { process } = globalThis as unknown as {
+        process: { exit(code: number): void };
+      };
+      setTimeout(() => process.exit(4), 1);
+      // What goes on after an import is no timer's callback, nor a message's.
+      await import("data:text/javascript,");
+      const due = performance.now() + 10;
+      while (performance.now() < due);
+      end[0] = Date.now();
+      process.exit(3);
+    },
+  },
+  "calls process.exit(4) as it ends by process.exit(3)": {
+    code: 4,
+    target: (end) => {
+      const { process } = globalThis as unknown as {
+        process: {
+          exit(code: number): void;
+          on(event: "exit", listener: () => void): void;
+        };
+      };
+      process.on("exit", () => process.exit(4));
+      end[0] = Date.now();
+      process.exit(3);
+    },
+  },
   "overflows the stack": {
     code: 1,
     target: (end) => {

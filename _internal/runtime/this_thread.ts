@@ -90,16 +90,21 @@ export function guardThread(before: () => void): void {
   const guard = (
     owner: Any,
     key: string,
-    call = (real: () => unknown) => real(),
+    call = (real: () => unknown, _args: Any[]) => real(),
   ) => {
     const real = owner?.[key];
     if (typeof real !== "function") return;
     owner[key] = function (this: unknown, ...args: unknown[]) {
       before();
-      return call(() => real.apply(this ?? owner, args));
+      return call(() => real.apply(this ?? owner, args), args);
     };
   };
-  guard(process, "exit", leave);
+  // Deno's process.exit() lets timers go on, and spins for ever if one calls it again.
+  guard(
+    process,
+    "exit",
+    (end, [code]) => exiting && exitDeno ? exitDeno(code) : leave(end),
+  );
   guard(deno, "exit", leave);
   // Browsers and Node let it go on for a while.
   if (runtime === "bun") return;
