@@ -451,7 +451,7 @@ export class Dispatcher implements Executor {
     for (const worker of workers) {
       if (queued === 0 || most === 0) break;
       const { left, stopping, replaced } = worker;
-      const isSpent = left === 0 || stopping !== undefined;
+      const isSpent = left <= 0 || stopping !== undefined;
       if (replaced || !isSpent) continue;
       worker.replaced = any = true;
       worker.left = -Infinity;
@@ -479,7 +479,9 @@ export class Dispatcher implements Executor {
 
   /** The worker ended by itself. */
   async #onExit(worker: Worker, code: number, cause: unknown): Promise<void> {
-    worker.left = -Infinity; // it takes no more
+    worker.left = -Infinity; // it takes no more, and begins none
+    this.#takeBack(worker);
+    this.#scheduler.dispatch();
     await worker.channel.settled();
     if (!this.#scheduler.workers.has(worker)) return;
     // The message that its initializer has failed may come after its end.
@@ -545,12 +547,10 @@ export class Dispatcher implements Executor {
   #replace(worker: Worker, call: Call, waits = MAX_WAITS): void {
     if (!this.#scheduler.workers.has(worker)) return;
     const { channel } = worker;
-    this.#scheduler.pauseFor(() => {
-      this.#takeBack(worker);
-      // It can claim no more, so after what it has answered was read, only what
-      // it runs is left.
-      channel.drain();
-    });
+    this.#takeBack(worker);
+    // It can claim no more, as it is sent nothing, so after what it has answered
+    // was read, only what it runs is left.
+    channel.drain();
     if (this.#scheduler.workers.has(worker) && channel.begun() === call) {
       if (channel.inFlight > 1 && waits > 0) {
         // Messages with others' answers are on their way.

@@ -126,8 +126,8 @@ export class Scheduler<W extends Schedulable> {
   #rival = 0;
   /**
    * Whether calls may be sent now: not while a worker is chosen for one, or one is
-   * sent, which may run getters of its arguments, and not while a channel is
-   * emptied. What comes meanwhile waits in the queue, or in a microtask.
+   * sent, which may run getters of its arguments. What comes meanwhile waits in the
+   * queue, or in a microtask.
    */
   #maySend = true;
   /** To how many workers calls are being dealt out anew. */
@@ -323,20 +323,6 @@ export class Scheduler<W extends Schedulable> {
   /** Puts all that has not begun back where it came from. */
   #takeAllBack(): void {
     for (const worker of this.#workers) this.requeue(this.takeBack(worker));
-  }
-
-  /**
-   * Does something during which nothing is sent.
-   *
-   * @param work What to do.
-   */
-  pauseFor(work: () => void): void {
-    this.#maySend = false;
-    try {
-      work();
-    } finally {
-      this.#maySend = true;
-    }
   }
 
   /**

@@ -206,11 +206,10 @@ export class Doorbell {
       value = this.#syncJudge.spin(poll, budget);
       if (value !== undefined) return value;
     }
-    const slice = attends
-      ? ATTEND_MS
-      : stopsBusyThreads || realm.lives.length === 0
+    const slice = stopsBusyThreads || realm.lives.length === 0
       ? Infinity
       : SLICE_MS;
+    let next = attends ? now() + ATTEND_MS : 0;
     // On some runtimes the clock costs a tenth of a wake-up on one core.
     const judging = budget === 0 && cores > 1;
     const began = judging ? now() : 0;
@@ -220,11 +219,13 @@ export class Doorbell {
       if (value !== undefined) break;
       const left = due === Infinity ? Infinity : due - now();
       if (left <= 0) return undefined;
-      const longest = Math.min(left, slice);
-      const end = sleep(this.#cells, this.#index, seen, longest);
+      const rest = attends ? Math.max(0, next - now()) : slice;
+      sleep(this.#cells, this.#index, seen, Math.min(left, rest));
       leaveIfTerminated();
-      if (!attends || end !== "timed-out") continue;
+      // By the clock: others may ring for what does not end this wait.
+      if (!attends || now() < next) continue;
       for (const callback of whileBlocking) callback(true);
+      next = now() + ATTEND_MS;
     }
     if (judging) this.#syncJudge.slept(now() - began);
     return value;

@@ -9,6 +9,7 @@ import {
 } from "@std/assert";
 import { delay } from "@std/async";
 import { Event } from "../mod.ts";
+import { Doorbell, whileBlocking } from "../_internal/wait.ts";
 import { joinAll, startAll } from "./_processes.ts";
 import { WatchedSignal } from "./_watched_signal.ts";
 
@@ -376,6 +377,26 @@ test("Event.wait() sees a pulse before its timeout in a blocked thread", {
   new Event().waitSync({ timeout: 1100 }); // past the timeout
   assertStrictEquals(await waiting, true);
   await joinAll(processes);
+});
+
+test("A thread that blocks sees to others, however often it wakes in vain", {
+  timeout,
+}, () => {
+  const cells = new Int32Array(new SharedArrayBuffer(4));
+  let times = 0;
+  const attend = (again: boolean) => {
+    if (again) times++;
+  };
+  whileBlocking.add(attend);
+  try {
+    const poll = () => {
+      Atomics.add(cells, 0, 1); // ends the sleep at once
+      return times === 3 || undefined;
+    };
+    assertEquals(new Doorbell(cells, 0).waitSync(poll, 5000), true);
+  } finally {
+    whileBlocking.delete(attend);
+  }
 });
 
 test("Event.wait() may be called again and again with every outcome", {

@@ -709,6 +709,39 @@ test(
   },
 );
 
+test("A call begins though a worker has just died that had to run it", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const { settled } = SharedChannel.prototype;
+  const noticed = Promise.withResolvers<void>();
+  const arrived = Promise.withResolvers<void>();
+  SharedChannel.prototype.settled = function () {
+    noticed.resolve();
+    return arrived.promise;
+  };
+  try {
+    const dies = outcomes([
+      pool.apply(() => {
+        self.close();
+        return new Promise(() => {});
+      }),
+    ]);
+    const behind = pool.apply(double, [1]);
+    await noticed.promise; // its last answer may still be on its way
+    const event = new Event();
+    const call = pool.apply((event: Event) => event.set(), [event]);
+    assert(event.waitSync({ timeout }));
+    arrived.resolve();
+    assertEquals(await dies, ["WorkerExitError"]);
+    assertEquals(await behind, 2);
+    await call;
+    assertEquals(pool.stats().respawned, 1);
+  } finally {
+    SharedChannel.prototype.settled = settled;
+  }
+});
+
 test("Of calls that are given up one by one the others are not sent again", {
   timeout,
 }, async () => {

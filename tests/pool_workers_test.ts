@@ -1045,6 +1045,52 @@ test("ProcessPool starts another worker at once for a call that waits", {
   assertEquals(pool.stats().respawned, 1);
 });
 
+test(
+  "ProcessPool starts another worker at once, whoever waits as one is stopped",
+  {
+    timeout,
+  },
+  async () => {
+    const begun = sharedCells();
+    await using pool = new ProcessPool(1, {
+      initializer: (cells: Int32Array) =>
+        void ((globalThis as Any).begun = cells),
+      initargs: [begun],
+    });
+    await pool.apply(double, [1]);
+    const event = new Event();
+    let isSet: boolean | undefined;
+    const source = function* () {
+      yield* [1, 2, 3, 4];
+      void pool.apply((event: Event) => event.set(), [event]);
+      isSet = event.waitSync({ timeout: 10_000 });
+      yield 5;
+    };
+    const doubled = pool.imap(double, source()); // reads four ahead
+    const firsts = [doubled.next(), doubled.next()];
+    const controller = new AbortController();
+    const { signal } = controller;
+    const stuck = outcomes([
+      pool.apply(
+        () => {
+          Atomics.store((globalThis as Any).begun, 0, 1);
+          return new Promise(() => {});
+        },
+        [],
+        { signal },
+      ),
+    ]);
+    // The answers before it are there, and are read as the worker is stopped.
+    while (Atomics.load(begun, 0) === 0);
+    controller.abort();
+    assertEquals(await stuck, ["AbortError"]);
+    assertEquals(isSet, true);
+    const values = (await Promise.all(firsts)).map(({ value }) => value);
+    assertEquals(values, [2, 4]);
+    assertEquals((await drained(doubled)).values, [6, 8, 10]);
+  },
+);
+
 test("ProcessPool fails a call for which no other worker can be made", {
   timeout,
 }, async () => {
