@@ -234,7 +234,8 @@ export class Barrier {
       }
     } else if (arrival.kind === "acting") {
       try {
-        const result = this.#action!();
+        const action = this.#action!; // called without `this`
+        const result = action();
         // What is over at once releases the others at once.
         if (isThenable(result)) await held(result);
       } catch (error) {
@@ -296,7 +297,8 @@ export class Barrier {
       if (outcome === "broken") throw brokenError();
     } else if (arrival.kind === "acting") {
       try {
-        const result = this.#action!();
+        const action = this.#action!;
+        const result = action();
         if (isThenable(result)) {
           Promise.resolve(result).catch(() => {}); // this error says it all
           throw new TypeError(

@@ -800,11 +800,11 @@ export class ProcessPool extends Pool {
     const action = "create process pool";
     checkCount(processes, "processes", action);
     checkOptions(options, action, "{ initializer: setUp }");
-    const { maxTasksPerChild, permissions, name } = options;
+    const { maxTasksPerChild, name } = options;
     if (maxTasksPerChild !== undefined) {
       checkCount(maxTasksPerChild, "maxTasksPerChild", action);
     }
-    if (permissions !== undefined) checkPermissions(permissions, action);
+    const permissions = checkPermissions(options.permissions, action);
     const workerUrl = checkWorkerUrl(options.workerUrl, action);
     checkName(name, action);
     const initializer = checkInitializer(options, action);

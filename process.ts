@@ -160,18 +160,17 @@ export class Process<F extends AnyFunction = AnyFunction> {
     checkFunction(target, "target", action);
     describe(target);
     checkOptions(options, action, "{ args: [1, 2] }");
-    const { args = [], name, daemon = false, permissions } = options;
+    const { args = [], name, daemon = false } = options;
     checkArray(args, "args", action);
     checkName(name, action);
     checkFlag(daemon, "daemon", action);
-    if (permissions !== undefined) checkPermissions(permissions, action);
+    this.#permissions = checkPermissions(options.permissions, action);
     this.#workerUrl = checkWorkerUrl(options.workerUrl, action);
     this.#target = target;
     this.#args = args;
     const number = nextNumber(Counter.ProcessName); // of every process, as Python's
     this.#name = name ?? `Process-${number}`;
     this.#daemon = daemon;
-    this.#permissions = permissions;
     realm.unsendable.set(this, "a process");
   }
 

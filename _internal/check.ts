@@ -6,7 +6,8 @@
 
 import { isSharedMemory } from "./runtime/memory.ts";
 import { resolveUrl } from "./runtime/threads.ts";
-import { canBoundThreads } from "./runtime/which.ts";
+import { builtin, canBoundThreads } from "./runtime/which.ts";
+import type { ThreadPermissions } from "../process.ts";
 
 /** The longest time that the platform's timers know; past it they fire at once. */
 const TIMER_LIMIT = 2 ** 31 - 1;
@@ -276,25 +277,53 @@ export function checkWorkerUrl(
   refuse(action, "workerUrl", "a URL", url);
 }
 
+/** What is allowed by paths, which may be URLs. */
+const PATHS = ["ffi", "read", "run", "write"];
+
 /**
  * Checks what a thread is to be allowed.
  *
- * @param permissions What it may do.
+ * @param permissions What it may do, if the caller said so.
  * @param action What the caller wants.
+ * @returns A copy, with paths instead of URLs, that can be posted.
  * @throws {TypeError} If it cannot be bounded here, or these are no permissions.
  */
-export function checkPermissions(permissions: unknown, action: string): void {
+export function checkPermissions(
+  permissions: unknown,
+  action: string,
+): ThreadPermissions | undefined {
+  if (permissions === undefined) return undefined;
   if (!canBoundThreads) {
     throw new TypeError(
       `Cannot ${action} with permissions as this runtime cannot bound what a ` +
         `thread may do: leave the option out`,
     );
   }
-  const known = permissions === "none" || permissions === "inherit" ||
-    (typeof permissions === "object" && permissions !== null);
-  if (known) return;
-  const requirement = '"none", "inherit" or an object';
-  refuse(action, "permissions", requirement, permissions);
+  if (permissions === "none" || permissions === "inherit") return permissions;
+  const isObject = typeof permissions === "object" && permissions !== null;
+  if (!isObject || Array.isArray(permissions)) {
+    const requirement = '"none", "inherit" or an object';
+    refuse(action, "permissions", requirement, permissions);
+  }
+  const copy: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(permissions)) {
+    if (value === undefined) continue;
+    const name = `permissions.${key}`;
+    if (Array.isArray(value)) {
+      copy[key] = Array.from(value, (item, i) => {
+        if (typeof item === "string") return item;
+        const mayBeUrl = PATHS.includes(key);
+        if (mayBeUrl && item instanceof URL && item.protocol === "file:") {
+          return builtin("node:url").fileURLToPath(item);
+        }
+        const requirement = mayBeUrl ? "a string or a file: URL" : "a string";
+        refuse(action, `${name}[${i}]`, requirement, item);
+      });
+    } else if (value === "inherit" || typeof value === "boolean") {
+      copy[key] = value;
+    } else refuse(action, name, '"inherit", true, false or an array', value);
+  }
+  return copy as ThreadPermissions;
 }
 
 /**

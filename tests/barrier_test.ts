@@ -395,6 +395,19 @@ test("Barrier's action that is over at once releases the others at once", {
   assertEquals(await Promise.all(waits), [0, 1, 0, 1]);
 });
 
+test("Barrier's action is called without a receiver", { timeout }, async () => {
+  const receivers: unknown[] = [];
+  const barrier = new Barrier(1, {
+    action: function (this: unknown) {
+      receivers.push(this);
+    },
+  });
+  await barrier.wait();
+  assertEquals(receivers, [undefined]);
+  barrier.waitSync();
+  assertEquals(receivers, [undefined, undefined]);
+});
+
 test("Barrier's action that throws breaks it and rejects that party", {
   timeout,
 }, async () => {

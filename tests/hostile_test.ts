@@ -12,7 +12,7 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
-import { Event, ProcessPool, task, WorkerExitError } from "../mod.ts";
+import { Event, Process, ProcessPool, task, WorkerExitError } from "../mod.ts";
 import { BellCell, CallFrame, LaneCell } from "../_internal/protocol.ts";
 import { exposedPool, until } from "./_pools.ts";
 import { execute, moduleUrl, withFolder } from "./_program.ts";
@@ -562,3 +562,75 @@ test("A pool without permissions touches neither disk nor network", {
     );
   });
 });
+
+if (isDeno) {
+  test(
+    "Permissions are refused at once unless they are some",
+    { timeout },
+    () => {
+      for (
+        const [permissions, message] of [
+          [null, "permissions must be"],
+          ["all", 'permissions must be "none", "inherit" or an object'],
+          [["read"], "permissions must be"],
+          [{ read: 5 }, "permissions.read must be"],
+          [{ net: null }, "permissions.net must be"],
+          [{ read: "/etc" }, 'an array: received "/etc"'],
+          [
+            { env: [new URL("file:///etc")] },
+            "permissions.env[0] must be a string",
+          ],
+          [{ read: ["/", new URL("http://x")] }, "permissions.read[1] must be"],
+        ] as [Any, string][]
+      ) {
+        for (
+          const create of [
+            () => new ProcessPool(1, { permissions }),
+            () => new Process(() => {}, { permissions }),
+          ]
+        ) assertThrows(create, TypeError, message);
+      }
+    },
+  );
+
+  test("Permissions are those of when the pool was made, and may be URLs", {
+    timeout,
+  }, async () => {
+    await withFolder(async (folder) => {
+      const program = join(folder, "program.mjs");
+      await writeFile(
+        program,
+        `import { Process, ProcessPool } from ${JSON.stringify(moduleUrl)};
+        const here = new URL(".", import.meta.url);
+        const permissions = { read: [here], net: undefined };
+        const read = (file) => void Deno.readTextFileSync(file);
+        const mine = new URL(import.meta.url).pathname;
+        const pool = new ProcessPool(1, { permissions, maxTasksPerChild: 1 });
+        permissions.read = true;
+        for (const file of [mine, "/proc/self/status", mine]) {
+          const end = pool.apply(read, [file]);
+          console.log(await end.then(() => "read", (error) => error.name));
+        }
+        pool.terminate();
+        await pool.join();
+        const process = new Process(read, {
+          args: [mine],
+          permissions: { read: [here] },
+        });
+        process.start();
+        console.log(await process.join());`,
+      );
+      const { code, stdout, stderr } = await execute(process.execPath, [
+        "run",
+        "-A",
+        "--no-prompt",
+        "--unstable-worker-options",
+        program,
+      ], { timeout: 50_000 });
+      assertEquals(
+        { code, stdout: stdout.trim().split("\n"), stderr },
+        { code: 0, stdout: ["read", "NotCapable", "read", "0"], stderr: "" },
+      );
+    });
+  });
+}

@@ -455,6 +455,20 @@ for (const Pool of POOLS) {
     assertEquals(await drained(it), { values: [4, 6] });
   });
 
+  test(`${name}.imap() never throws, whatever it is called on`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(1);
+    const iterator = pool.imap(double, [1]);
+    for (const method of ["next", "return"] as const) {
+      await assertRejects(
+        () => iterator[method]!.call({} as typeof iterator),
+        TypeError,
+      );
+    }
+    assertEquals(await drained(iterator), { values: [2] });
+  });
+
   test(`${name}.imap() ends with terminate()`, { timeout }, async () => {
     const pool = new Pool(2);
     const source = counted();
