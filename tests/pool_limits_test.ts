@@ -670,6 +670,23 @@ test("Workers that nobody needs yet are not started by a waitSync()", {
   await pool.join();
 });
 
+/** The last answers of a worker that ends are on their way until they are let go. */
+function holdLastAnswers() {
+  const { settled } = SharedChannel.prototype;
+  const noticed = Promise.withResolvers<void>();
+  const arrived = Promise.withResolvers<void>();
+  SharedChannel.prototype.settled = function () {
+    noticed.resolve();
+    return arrived.promise;
+  };
+  return {
+    /** The pool waits for them. */
+    noticed: noticed.promise,
+    letGo: arrived.resolve,
+    [Symbol.dispose]: () => void (SharedChannel.prototype.settled = settled),
+  };
+}
+
 test(
   "A call that a waitSync() waits for begins though a worker has just died",
   {
@@ -683,24 +700,17 @@ test(
     const stopped = outcomes([pool.apply(beginAndSpin, [cells], { signal })]);
     await reached(cells, 0, 1);
     // The other one ends while idle, and its last answer is long on its way.
-    const { settled } = SharedChannel.prototype;
-    const noticed = Promise.withResolvers<void>();
-    const arrived = Promise.withResolvers<void>();
-    SharedChannel.prototype.settled = function () {
-      noticed.resolve();
-      return arrived.promise;
-    };
+    using last = holdLastAnswers();
     try {
       await pool.apply(() => void setTimeout(() => self.close()));
-      await noticed.promise;
+      await last.noticed;
       controller.abort();
       const event = new Event();
       const call = pool.apply((event: Event) => event.set(), [event]);
       assert(event.waitSync({ timeout }));
-      arrived.resolve();
+      last.letGo();
       await call;
     } finally {
-      SharedChannel.prototype.settled = settled;
       release(cells);
     }
     assertEquals(await stopped, ["AbortError"]);
@@ -713,33 +723,23 @@ test("A call begins though a worker has just died that had to run it", {
   timeout,
 }, async () => {
   await using pool = new ProcessPool(1);
-  const { settled } = SharedChannel.prototype;
-  const noticed = Promise.withResolvers<void>();
-  const arrived = Promise.withResolvers<void>();
-  SharedChannel.prototype.settled = function () {
-    noticed.resolve();
-    return arrived.promise;
-  };
-  try {
-    const dies = outcomes([
-      pool.apply(() => {
-        self.close();
-        return new Promise(() => {});
-      }),
-    ]);
-    const behind = pool.apply(double, [1]);
-    await noticed.promise; // its last answer may still be on its way
-    const event = new Event();
-    const call = pool.apply((event: Event) => event.set(), [event]);
-    assert(event.waitSync({ timeout }));
-    arrived.resolve();
-    assertEquals(await dies, ["WorkerExitError"]);
-    assertEquals(await behind, 2);
-    await call;
-    assertEquals(pool.stats().respawned, 1);
-  } finally {
-    SharedChannel.prototype.settled = settled;
-  }
+  using last = holdLastAnswers();
+  const dies = outcomes([
+    pool.apply(() => {
+      self.close();
+      return new Promise(() => {});
+    }),
+  ]);
+  const behind = pool.apply(double, [1]);
+  await last.noticed;
+  const event = new Event();
+  const call = pool.apply((event: Event) => event.set(), [event]);
+  assert(event.waitSync({ timeout }));
+  last.letGo();
+  assertEquals(await dies, ["WorkerExitError"]);
+  assertEquals(await behind, 2);
+  await call;
+  assertEquals(pool.stats().respawned, 1);
 });
 
 test("Of calls that are given up one by one the others are not sent again", {
