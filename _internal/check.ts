@@ -5,8 +5,8 @@
  */
 
 import { isSharedMemory } from "./runtime/memory.ts";
-import { resolveUrl } from "./runtime/threads.ts";
-import { builtin, canBoundThreads } from "./runtime/which.ts";
+import { pathOf, resolveUrl } from "./runtime/threads.ts";
+import { canBoundThreads } from "./runtime/which.ts";
 import type { ThreadPermissions } from "../process.ts";
 
 /** The longest time that the platform's timers know; past it they fire at once. */
@@ -314,7 +314,7 @@ export function checkPermissions(
         if (typeof item === "string") return item;
         const mayBeUrl = PATHS.includes(key);
         if (mayBeUrl && item instanceof URL && item.protocol === "file:") {
-          return builtin("node:url").fileURLToPath(item);
+          return pathOf(item);
         }
         const requirement = mayBeUrl ? "a string or a file: URL" : "a string";
         refuse(action, `${name}[${i}]`, requirement, item);

@@ -11,6 +11,7 @@ import { sharedCells } from "./memory.ts";
 import { closeScope, endBy, exitThread } from "./this_thread.ts";
 import {
   type Any,
+  builtin,
   canShareMemory,
   deno,
   process,
@@ -322,6 +323,16 @@ export function resolveUrl(url: string | URL): string | undefined {
   } catch {
     return undefined;
   }
+}
+
+/**
+ * Finds the path of a file, where the platform takes no URL.
+ *
+ * @param url A `file:` URL.
+ * @returns The path.
+ */
+export function pathOf(url: URL): string {
+  return builtin("node:url").fileURLToPath(url);
 }
 
 /** What a host is told. */
