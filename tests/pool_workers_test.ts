@@ -1591,7 +1591,9 @@ test("ProcessPool gives an idle worker what waits while its thread blocks", {
   timeout,
 }, async () => {
   await using pool = new ProcessPool(2);
-  await pool.map(double, [1, 2], { chunkSize: 1 });
+  const both = new Barrier(2);
+  const meet = (both: Barrier) => both.wait();
+  await pool.map(meet, [both, both], { chunkSize: 1 }); // both are there
   const [first, other, done] = [new Event(), new Event(), new Event()];
   const waiting = pool.apply((first: Event, done: Event) => {
     first.waitSync();
