@@ -42,6 +42,13 @@ export async function until(condition: () => boolean): Promise<void> {
   }
 }
 
+/** Resolves when all workers of a pool have run something. */
+export async function started(pool: ProcessPool): Promise<void> {
+  const all = new Barrier(pool.processes);
+  const meet = (all: Barrier) => all.wait();
+  await pool.map(meet, Array(pool.processes).fill(all), { chunkSize: 1 });
+}
+
 /** What came of some promises, in short. */
 export async function outcomes(
   promises: Iterable<PromiseLike<unknown>>,
@@ -77,9 +84,7 @@ export async function endInTurn(
   ask: (pool: ProcessPool, items: Turn[]) => Promise<string>,
 ): Promise<void> {
   await using pool = new ProcessPool(2);
-  const meet = (ready: Barrier) => ready.wait();
-  const ready = new Barrier(2);
-  await pool.map(meet, [ready, ready], { chunkSize: 1 }); // both are there
+  await started(pool);
   const early = new Set<string>();
   while (early.size < 2) {
     const turn = sharedCells();

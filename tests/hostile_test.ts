@@ -486,6 +486,14 @@ test("What a task does to the globals hangs no call, in its worker or beside", {
 
 // -- permissions --------------------------------------------------------------
 
+/** Runs a file with a Deno that lets threads be bounded, and all permissions. */
+const runUnbounded = (file: string) =>
+  execute(
+    process.execPath,
+    ["run", "-A", "--no-prompt", "--unstable-worker-options", file],
+    { timeout: 50_000 },
+  );
+
 test("A pool without permissions touches neither disk nor network", {
   timeout,
 }, async () => {
@@ -540,13 +548,7 @@ test("A pool without permissions touches neither disk nor network", {
       pool.terminate();
       await pool.join();`,
     );
-    const { code, stdout, stderr } = await execute(process.execPath, [
-      "run",
-      "-A",
-      "--no-prompt",
-      "--unstable-worker-options",
-      file,
-    ], { timeout: 50_000 });
+    const { code, stdout, stderr } = await runUnbounded(file);
     const attempts = "read readSync node write remove import fetch connect " +
       "listen run env worker";
     assertEquals(
@@ -621,13 +623,7 @@ if (isDeno) {
         process.start();
         console.log(await process.join());`,
       );
-      const { code, stdout, stderr } = await execute(process.execPath, [
-        "run",
-        "-A",
-        "--no-prompt",
-        "--unstable-worker-options",
-        program,
-      ], { timeout: 50_000 });
+      const { code, stdout, stderr } = await runUnbounded(program);
       assertEquals(
         { code, stdout: stdout.trim().split("\n"), stderr },
         { code: 0, stdout: ["read", "NotCapable", "read", "0"], stderr: "" },

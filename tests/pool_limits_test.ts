@@ -7,7 +7,7 @@ import {
   assertRejects,
   assertStrictEquals,
 } from "@std/assert";
-import { Barrier, Event, ProcessPool, ThreadPool } from "../mod.ts";
+import { Event, ProcessPool, ThreadPool } from "../mod.ts";
 import { runWithin } from "../_internal/runtime/this_thread.ts";
 import { travel } from "../_internal/dispatcher.ts";
 import { nextTurn } from "../_internal/runtime/loop.ts";
@@ -21,6 +21,7 @@ import {
   POOLS,
   reached,
   sharedCells,
+  started,
   until,
   watchSharedMemory,
 } from "./_pools.ts";
@@ -48,13 +49,6 @@ const beginAndSpin = (cells: Int32Array) => {
   while (Atomics.load(cells, 1) === 0);
 };
 const release = (cells: Int32Array) => void Atomics.store(cells, 1, 1);
-
-/** Resolves when all workers of a pool have run something. */
-async function started(pool: ProcessPool): Promise<void> {
-  const all = new Barrier(pool.processes);
-  const meet = (all: Barrier) => all.wait();
-  await pool.map(meet, Array(pool.processes).fill(all), { chunkSize: 1 });
-}
 
 async function assertTimesOut(
   call: () => PromiseLike<unknown>,
@@ -797,9 +791,7 @@ if (abandonsBusyThreads) {
     }
     assert(waited > 0);
   });
-}
 
-if (abandonsBusyThreads) {
   test("A worker that writes its answer as its time runs out goes on", {
     timeout,
   }, async () => {

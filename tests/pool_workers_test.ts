@@ -30,6 +30,7 @@ import {
   POOLS,
   reached,
   sharedCells,
+  started,
   until,
   watchSharedMemory,
 } from "./_pools.ts";
@@ -946,9 +947,7 @@ for (const bad of [0, 1]) {
     },
     async () => {
       await using pool = new ProcessPool(2);
-      const both = new Barrier(2);
-      const meet = (both: Barrier) => both.wait();
-      await pool.map(meet, [both, both], { chunkSize: 1 });
+      await started(pool);
       const [begun, failed, done] = [new Event(), new Event(), new Event()];
       const cells = sharedCells(2);
       // One of the first two chunks fails while the other runs in the other worker.
@@ -997,9 +996,7 @@ test("ProcessPool begins no chunk that had to wait for its module", {
     initializer: (gate: Event) => void ((globalThis as Any).gate = gate),
     initargs: [gate],
   });
-  const both = new Barrier(2);
-  const meet = (both: Barrier) => both.wait();
-  await pool.map(meet, [both, both], { chunkSize: 1 });
+  await started(pool);
   // In the second worker it is loaded after the first chunk has failed.
   const gated = new URL("./testdata/gated.ts", import.meta.url);
   const fail = task(gated, "fail") as typeof import("./testdata/gated.ts").fail;
@@ -1591,9 +1588,7 @@ test("ProcessPool gives an idle worker what waits while its thread blocks", {
   timeout,
 }, async () => {
   await using pool = new ProcessPool(2);
-  const both = new Barrier(2);
-  const meet = (both: Barrier) => both.wait();
-  await pool.map(meet, [both, both], { chunkSize: 1 }); // both are there
+  await started(pool);
   const [first, other, done] = [new Event(), new Event(), new Event()];
   const waiting = pool.apply((first: Event, done: Event) => {
     first.waitSync();
