@@ -307,23 +307,26 @@ export function checkPermissions(
   }
   const copy: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(permissions)) {
-    if (value === undefined) continue;
-    const name = `permissions.${key}`;
-    if (Array.isArray(value)) {
-      copy[key] = Array.from(value, (item, i) => {
-        if (typeof item === "string") return item;
-        const mayBeUrl = PATHS.includes(key);
-        if (mayBeUrl && item instanceof URL && item.protocol === "file:") {
-          return pathOf(item);
-        }
-        const requirement = mayBeUrl ? "a string or a file: URL" : "a string";
-        refuse(action, `${name}[${i}]`, requirement, item);
-      });
-    } else if (value === "inherit" || typeof value === "boolean") {
-      copy[key] = value;
-    } else refuse(action, name, '"inherit", true, false or an array', value);
+    if (value !== undefined) copy[key] = checkPermission(key, value, action);
   }
   return copy as ThreadPermissions;
+}
+
+/** One of them; with paths instead of URLs. */
+function checkPermission(key: string, value: unknown, action: string): unknown {
+  if (value === "inherit" || typeof value === "boolean") return value;
+  const name = `permissions.${key}`;
+  if (!Array.isArray(value)) {
+    refuse(action, name, '"inherit", true, false or an array', value);
+  }
+  const mayBeUrl = PATHS.includes(key);
+  return Array.from(value, (item, i) => {
+    if (typeof item === "string") return item;
+    const isFile = item instanceof URL && item.protocol === "file:";
+    if (mayBeUrl && isFile) return pathOf(item);
+    const requirement = mayBeUrl ? "a string or a file: URL" : "a string";
+    refuse(action, `${name}[${i}]`, requirement, item);
+  });
 }
 
 /**

@@ -65,7 +65,6 @@ export class Runner {
   spoilt = false;
   readonly #revived: AnyFunction[] = [];
   readonly #lane: LaneMemory | undefined;
-  #isGuarded = false;
 
   constructor(port: Port, lane: LaneMemory | undefined) {
     this.#port = port;
@@ -143,11 +142,10 @@ export class Runner {
 
   /** The pool can see the answer. */
   answered(): void {
-    if (this.#isGuarded) this.#guard(false);
+    if (this.#lane?.cells[LaneCell.Guarded] === 1) this.#guard(false);
   }
 
   #guard(isGuarded: boolean): void {
-    this.#isGuarded = isGuarded;
     const cells = this.#lane?.cells;
     if (cells) Atomics.store(cells, LaneCell.Guarded, isGuarded ? 1 : 0);
   }
