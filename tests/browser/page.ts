@@ -15,6 +15,8 @@ export interface Orders {
   in: "page" | "worker";
   /** Paths of test files, from the root of the project. */
   files: string[];
+  /** Parts of the names of tests that do not apply, and why. */
+  beside: Record<string, string>;
 }
 
 async function post(message: unknown): Promise<void> {
@@ -48,7 +50,7 @@ async function main(): Promise<void> {
   await post({ file });
   try {
     await import(new URL(`../../${file}`, import.meta.url).href);
-    for await (const result of runTests()) await post(result);
+    for await (const result of runTests(orders.beside)) await post(result);
   } catch (error) {
     await post({ error: String((error as Error)?.stack) });
   }

@@ -28,18 +28,18 @@ const BESIDE: Record<string, string> = {
   "runtime_test.ts": "programs",
 };
 
-/** Tests that do not apply: the key of the row that says why. */
-const BESIDE_BY_NAME: [name: RegExp, reason: string][] = [
-  [/process\.exit/, "process.exit"],
+/** Tests that do not apply, part of their names: the key of the row that says why. */
+const BESIDE_BY_NAME: Record<string, string> = {
+  "process.exit": "process.exit",
   // They call it inside.
-  [/loses an imap item with its worker/, "process.exit"],
-  [/loses what was transferred with its worker/, "process.exit"],
-  [/when its initializer ends the worker/, "process.exit"],
+  "loses an imap item with its worker": "process.exit",
+  "loses what was transferred with its worker": "process.exit",
+  "when its initializer ends the worker": "process.exit",
   // Where a thread blocks, none that it starts begins.
-  [/starts another worker at once/, "blocking"],
-  [/begins though a worker has just died/, "blocking"],
-  [/storm of calls for which a thread blocks/, "blocking"],
-];
+  "starts another worker at once": "blocking",
+  "begins though a worker has just died": "blocking",
+  "storm of calls for which a thread blocks": "blocking",
+};
 
 /** How long a page may say nothing. */
 const SILENCE_MS = 70_000;
@@ -54,7 +54,7 @@ interface Message {
 }
 
 /** A page to be opened. */
-interface Scenario extends Orders {
+interface Scenario extends Omit<Orders, "beside"> {
   /** Which headers it has: see server.ts. */
   kind: string;
 }
@@ -81,11 +81,9 @@ function beside(reason: string): void {
 
 /** Counts what a page says, and prints it. */
 function receive(message: Message, print: (line: string) => void): void {
-  const { file, name, error, milliseconds } = message;
+  const { file, name, error, beside: reason, milliseconds } = message;
   if (file !== undefined) print(`  ${file}`);
   if (name === undefined && error === undefined) return;
-  const [, byName] = BESIDE_BY_NAME.find(([it]) => name && it.test(name)) ?? [];
-  const reason = message.beside ?? byName;
   if (reason !== undefined) {
     beside(reason);
     print(`    - ${name} (does not apply: ${reason})`);
@@ -102,7 +100,8 @@ function receive(message: Message, print: (line: string) => void): void {
  * Opens a page, and closes the browser when it says that it is done. Prints all
  * of it then, as others may run beside it.
  */
-async function run({ kind, ...orders }: Scenario): Promise<void> {
+async function run({ kind, ...scenario }: Scenario): Promise<void> {
+  const orders: Orders = { ...scenario, beside: BESIDE_BY_NAME };
   const lines = [`\n${kind} page, tests in the ${orders.in}`];
   const hear = (message: Message) =>
     receive(message, (line) => lines.push(line));

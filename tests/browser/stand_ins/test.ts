@@ -44,9 +44,22 @@ export function test(
   tests.push({ name, timeout: options.timeout ?? 20_000, run: run! });
 }
 
-/** Runs the tests that were collected, one after the other. */
-export async function* runTests(): AsyncGenerator<Result> {
+/**
+ * Runs the tests that were collected, one after the other.
+ *
+ * @param beside Parts of the names of tests that are not run, and why.
+ * @returns How each ended.
+ */
+export async function* runTests(
+  beside: Record<string, string>,
+): AsyncGenerator<Result> {
+  const reasons = Object.entries(beside);
   for (const { name, timeout, run } of tests.splice(0)) {
+    const [, reason] = reasons.find(([part]) => name.includes(part)) ?? [];
+    if (reason !== undefined) {
+      yield { name, milliseconds: 0, beside: reason };
+      continue;
+    }
     const began = performance.now();
     let timer: ReturnType<typeof setTimeout> | undefined;
     const late = new Promise((_, reject) =>
