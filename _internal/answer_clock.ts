@@ -62,7 +62,7 @@ export function readInOrder(
   if (!several) return only !== undefined && only.drain();
   const now = timeOf(bell);
   for (const { channel } of workers) {
-    if (channel.inFlight > 0) channel.look(now);
+    if (channel.inFlight > 0) channel.look();
   }
   for (let any = false;;) {
     let first: Channel | undefined;
@@ -78,7 +78,7 @@ export function readInOrder(
       } else if (until === undefined || isLater(until, next)) until = next;
     }
     if (first === undefined) return any;
-    any = first.read(until ?? now) || any;
+    any = first.tell(until ?? now) || any;
     if (until === undefined) return any; // no other worker has any
   }
 }

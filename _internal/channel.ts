@@ -42,8 +42,10 @@ export interface Channel {
   readonly inFlight: number;
   /** How many of them have not begun. */
   readonly waiting: number;
-  /** How many of them the worker has yet to answer: it may have, and nobody has read it. */
+  /** How many of them the worker has yet to answer. */
   readonly unanswered: number;
+  /** Whether every answer is here, if not told: the worker is needed no more. */
+  readonly isComplete: boolean;
   /** Whether another call can be sent now. */
   readonly hasRoom: boolean;
   /** How many calls the worker has begun, mod 2^16: a change tells that it goes on. */
@@ -94,22 +96,21 @@ export interface Channel {
    * no other begin.
    */
   abandon(): Call[];
+  /** Reads the answers that are there, so that there is room for others; tells nobody. */
+  look(): void;
   /**
-   * Looks for answers.
-   *
-   * @param time The time, by the clock of answer_clock.ts.
+   * When the next answer was given of which somebody can be told, by the clock of
+   * answer_clock.ts.
    */
-  look(time: number): void;
-  /** When the next answer that can be read was given, by the same clock. */
   readonly next: number | undefined;
   /**
-   * Reads the answers that were seen.
+   * Tells of the answers that were read.
    *
    * @param until Those that were given later are left, but for the next one.
    * @returns Whether there were any.
    */
-  read(until?: number): boolean;
-  /** Looks, and reads. */
+  tell(until?: number): boolean;
+  /** Looks, and tells. */
   drain(): boolean;
   /** Resolves when every answer that was sent has been read. */
   settled(): Promise<void>;

@@ -446,7 +446,12 @@ export class Dispatcher implements Executor {
   #replaceEarly(): boolean {
     let { queued } = this.#scheduler;
     const workers = [...this.#scheduler.workers];
-    let most = MAX_EARLY - workers.filter(({ replaced }) => replaced).length;
+    let most = MAX_EARLY;
+    for (const worker of workers) {
+      if (!worker.replaced) continue;
+      if (worker.channel.isComplete) this.#stopThread(worker);
+      else most--;
+    }
     let any = false;
     for (const worker of workers) {
       if (queued === 0 || most === 0) break;
@@ -577,10 +582,14 @@ export class Dispatcher implements Executor {
   /** Ends a worker; the calls that it has begun end with it. */
   #end(worker: Worker, cause?: unknown): void {
     this.#scheduler.remove(worker);
-    const { child, channel } = worker;
-    if (!child.over) this.#ending.set(child, channel.begun() !== undefined);
-    child.terminate();
+    this.#stopThread(worker);
     this.#abandon(worker, cause);
+  }
+
+  #stopThread({ child, channel }: Worker): void {
+    if (child.over) return;
+    this.#ending.set(child, channel.begun() !== undefined);
+    child.terminate();
   }
 
   /** Fails the calls of a worker that has been ended. */

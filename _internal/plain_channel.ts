@@ -27,6 +27,10 @@ export class PlainChannel extends Posting implements Channel {
     return this.inFlight;
   }
 
+  get isComplete(): boolean {
+    return this.inFlight === 0;
+  }
+
   /** It has one call at most. */
   get lastWaiter(): number {
     return this.#call?.mayWait ? this.#call.number : -1;
@@ -93,7 +97,7 @@ export class PlainChannel extends Posting implements Channel {
 
   look(): void {}
 
-  read(): boolean {
+  tell(): boolean {
     return false;
   }
 

@@ -59,6 +59,8 @@ export class Queue<T> {
    */
   shift(): T | undefined {
     if (this.#head === this.#items.length) return undefined;
+    // One alone comes and goes all the time, and need not cost a new array.
+    if (this.#items.length === 1) return this.#items.pop();
     const item = this.#items[this.#head];
     this.#items[this.#head++] = undefined;
     if (this.#head === this.#items.length) {

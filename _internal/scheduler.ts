@@ -250,8 +250,8 @@ export class Scheduler<W extends Schedulable> {
       const { channel } = worker;
       const isIdle = channel.inFlight === 0;
       // It waits for an idle worker: its buffers could not be taken back, or it may
-      // wait for others, and what it waits for must not be behind it. While this
-      // thread blocks it cannot, as no answer would be read.
+      // wait for others, and what it waits for must not be behind it. It does not
+      // while this thread blocks, which may be for that very call.
       const waits = takesBuffers(call) || call.mayWait;
       if (waits && !isIdle && !this.#blocking) return;
       this.#queue.shift();
@@ -280,11 +280,13 @@ export class Scheduler<W extends Schedulable> {
 
   /**
    * Sends all that there is room for, as this thread is to block: it may wait for
-   * what a call in the queue does.
+   * what a call in the queue does. Answers make room, of which nobody is told yet,
+   * as that may call the user.
    */
   sendAll(): void {
     const before = this.#blocking; // a getter may block this thread
     this.#blocking = true;
+    for (const { channel } of this.#workers) channel.look();
     this.#lookForPassed();
     this.send();
     this.#blocking = before;
@@ -295,7 +297,7 @@ export class Scheduler<W extends Schedulable> {
 
   /**
    * While this thread blocks: what waits at busy workers comes back, if another has
-   * nothing to do, to be sent there. No answer is read, as that may call the user.
+   * nothing to do, to be sent there.
    */
   dealWhileBlocking(): void {
     let isIdle = false;
@@ -654,7 +656,7 @@ export class Scheduler<W extends Schedulable> {
     const going: W[] = [];
     let any = false;
     for (const worker of this.#workers) {
-      // Nobody reads its answer while this thread blocks.
+      // Nobody is told of its answer while this thread blocks.
       if (this.#blocking && worker.channel.unanswered === 0) {
         worker.headway.passed = false;
       }

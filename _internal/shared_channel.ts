@@ -43,6 +43,17 @@ interface Entry {
   readonly number: number | undefined;
 }
 
+/** An answer that is not in the ring any more, of which nobody was told. */
+interface Answer {
+  readonly call: Call;
+  /** One of `AnswerFrame`. */
+  readonly kind: number;
+  /** When it was given, by the clock of answer_clock.ts. */
+  readonly time: number;
+  /** What came in the frame. */
+  readonly value: unknown;
+}
+
 /** What all workers of a pool share. */
 export interface SharedByWorkers {
   /** The words of `BellCell`. */
@@ -76,21 +87,25 @@ export class SharedChannel extends Posting implements Channel {
   /** The function of the last call, and its number. */
   #lastFunction: AnyFunction | undefined;
   #lastNumber = MAX_DEFINITIONS;
-  /** Where the last answer that was read ends, the last one that was seen, and when. */
+  /** Where the last answer that was read ends. */
   #read = 0;
-  #seen = 0;
-  #looked = 0;
-  /** The calls in flight, oldest first. */
+  /** The calls that were sent and not answered, oldest first. */
   readonly #entries = new Queue<Entry>();
   /** Those of them that may wait for others, in the same order. */
   readonly #waiters: Entry[] = [];
-  /** How many payloads were posted, and how many posted answers were read, mod 2^32. */
+  /** Answers that were read, oldest first, of which somebody is to be told. */
+  readonly #answered = new Queue<Answer>();
+  /** What is wrong with the frame after these, and when that was seen. */
+  #spoilt: { error: unknown; time: number } | undefined;
+  /** How many payloads were posted, mod 2^32. */
   #payloadsPosted = 0;
+  /** How many answers came as messages, and how many of their frames were read, likewise. */
+  #heard = 0;
   #postedRead = 0;
+  /** Of those that came as messages, the ones of which nobody was told. */
+  readonly #messages: PostedWire[] = [];
   #ringing = false;
   #isAbandoned = false;
-  /** Answers that came as messages, before their frames were read. */
-  readonly #answersHeard: PostedWire[] = [];
 
   /**
    * @param events Who is told.
@@ -123,7 +138,7 @@ export class SharedChannel extends Posting implements Channel {
   }
 
   get inFlight(): number {
-    return this.#entries.length;
+    return this.#entries.length + this.#answered.length;
   }
 
   get waiting(): number {
@@ -131,20 +146,21 @@ export class SharedChannel extends Posting implements Channel {
   }
 
   get hasRoom(): boolean {
-    return this.inFlight < claims.MAX_SENT && this.#room() >= 0;
+    return this.#entries.length < claims.MAX_SENT && this.#room() >= 0;
   }
 
   get unanswered(): number {
-    return this.inFlight - this.#unread();
+    this.look();
+    return this.#entries.length;
+  }
+
+  get isComplete(): boolean {
+    return this.unanswered === 0 && this.#heard === this.#postedRead;
   }
 
   get lastWaiter(): number {
-    const last = this.#waiters.at(-1);
-    if (last === undefined) return -1;
-    for (let i = this.#unread() - 1; i >= 0; i--) {
-      if (this.#entries.at(i) === last) return -1; // it waits no more
-    }
-    return last.call.number;
+    this.look();
+    return this.#waiters.at(-1)?.call.number ?? -1;
   }
 
   get guarded(): boolean {
@@ -237,7 +253,7 @@ export class SharedChannel extends Posting implements Channel {
   /** Takes back the frame that was published last; tells whether it could. */
   #unsend(): boolean {
     // None is in flight if a getter of the payload has ended the worker.
-    if (this.inFlight === 0) return false;
+    if (this.#entries.length === 0) return false;
     if (!claims.takeBackLast(this.#cells, LaneCell.Claim)) return false;
     this.#at = this.#forget(this.#entries.takeLast(1))[0]!.from;
     this.#payloadsPosted = (this.#payloadsPosted - 1) | 0;
@@ -293,14 +309,14 @@ export class SharedChannel extends Posting implements Channel {
     this.#ringing = true;
     later(DEAF_MS, () => {
       this.#ringing = false;
-      if (this.inFlight === 0 || this.waiting === 0) return;
+      if (this.waiting === 0) return;
       this.#ring();
       this.#ringLater();
     });
   }
 
   has(calls: ReadonlySet<Call>): boolean {
-    for (let i = 0; i < this.inFlight; i++) {
+    for (let i = 0; i < this.#entries.length; i++) {
       if (calls.has(this.#entries.at(i)!.call)) return true;
     }
     return false;
@@ -309,9 +325,8 @@ export class SharedChannel extends Posting implements Channel {
   begun(): Call | undefined {
     // The worker runs one at a time, so it is the last one that was claimed,
     // and it has answered those before it.
-    const unread = this.#unread();
-    const claimed = this.inFlight - this.waiting;
-    return claimed > unread ? this.#entries.at(claimed - 1)!.call : undefined;
+    const claimed = this.unanswered - this.waiting;
+    return claimed > 0 ? this.#entries.at(claimed - 1)!.call : undefined;
   }
 
   takeBack(): Call[] {
@@ -360,60 +375,78 @@ export class SharedChannel extends Posting implements Channel {
     this.#isAbandoned = true;
     this.allCame();
     claims.takeBack(this.#cells, LaneCell.Claim);
-    return this.#forget(this.#entries.clear()).map(({ call }) => call);
+    const calls = this.#forget(this.#entries.clear()).map(({ call }) => call);
+    return [...this.#answered.clear().map(({ call }) => call), ...calls];
   }
 
-  look(time: number): void {
-    this.#looked = time;
-    this.#seen = Atomics.load(this.#cells, LaneCell.Written);
+  look(): void {
+    const written = Atomics.load(this.#cells, LaneCell.Written);
+    const before = this.#read;
+    if (before === written || this.#spoilt !== undefined) return;
+    try {
+      while (this.#read !== written && this.#take());
+    } catch (error) {
+      this.#spoilt = { error, time: timeOf(this.memory.bell) };
+    }
+    if (this.#read === before) return;
+    Atomics.store(this.#cells, LaneCell.Read, this.#read);
+    announce(this.#cells, LaneCell.Read, LaneCell.WorkerBlocked);
+  }
+
+  /** Reads the next frame; tells whether it could. */
+  #take(): boolean {
+    if (this.#entries.length === 0) return false;
+    const ring = this.#answers;
+    const at = follow(ring, this.#read);
+    const end = at + ring.words[at >> 2]!;
+    const word = ring.words[(at >> 2) + 1]!;
+    const kind = word & AnswerFrame.KindMask;
+    let value;
+    if (kind === AnswerFrame.Posted) {
+      if (!this.#isPosted()) return false; // it is being written, its call runs
+      this.#postedRead = (this.#postedRead + 1) | 0;
+    } else if (kind !== AnswerFrame.Dropped) {
+      value = readValue(ring, { at: at + HEADER }, end);
+    }
+    this.#read = end;
+    const entry = this.#entries.shift()!;
+    if (this.#waiters[0] === entry) this.#waiters.shift();
+    const { call } = entry;
+    this.#answered.push({ call, kind, time: word - kind, value });
+    return true;
+  }
+
+  /** Whether the next message with an answer is here, or on its way. */
+  #isPosted(): boolean {
+    if (((this.#heard - this.#postedRead) | 0) > 0) return true;
+    const posted = Atomics.load(this.#cells, LaneCell.AnswersPosted);
+    return ((posted - this.#postedRead) | 0) > 0;
   }
 
   get next(): number | undefined {
-    if (this.inFlight === 0 || this.#read === this.#seen) return undefined;
-    let word;
-    try {
-      const at = follow(this.#answers, this.#read);
-      word = this.#answers.words[(at >> 2) + 1]!;
-    } catch {
-      return this.#looked; // read() says why
-    }
-    const kind = word & AnswerFrame.KindMask;
-    if (kind === AnswerFrame.Posted && this.#answersHeard.length === 0) {
-      return undefined; // its message will come
-    }
-    return word - kind;
+    const answer = this.#answered.at(0);
+    if (answer === undefined) return this.#spoilt?.time; // tell() says why
+    const { kind, time } = answer;
+    const isMissing = kind === AnswerFrame.Posted &&
+      this.#messages.length === 0;
+    return isMissing ? undefined : time; // its message will come
   }
 
-  read(until?: number): boolean {
-    const ring = this.#answers;
+  tell(until?: number): boolean {
     let any = false;
-    while (this.#read !== this.#seen && this.inFlight > 0) {
-      let end;
-      let kind;
+    for (
+      let answer;
+      (answer = this.#answered.at(0)) !== undefined;
+      any = true
+    ) {
+      const { call, kind, time, value } = answer;
+      if (any && until !== undefined && isLater(time, until)) return true;
       let wire;
-      let value;
-      try {
-        const at = follow(ring, this.#read);
-        end = at + ring.words[at >> 2]!;
-        const word = ring.words[(at >> 2) + 1]!;
-        kind = word & AnswerFrame.KindMask;
-        if (any && until !== undefined && isLater(word - kind, until)) break;
-        if (kind === AnswerFrame.Posted) {
-          if (this.#answersHeard.length === 0) break; // its message will come
-          wire = this.#answersHeard.shift()!;
-          this.#postedRead = (this.#postedRead + 1) | 0;
-        } else if (kind !== AnswerFrame.Dropped) {
-          value = readValue(ring, { at: at + HEADER }, end);
-        }
-      } catch (error) {
-        this.events.onSpoilt(error);
-        return true; // nothing more is read, nor written
+      if (kind === AnswerFrame.Posted) {
+        wire = this.#messages.shift();
+        if (wire === undefined) return any; // it will come
       }
-      any = true;
-      const entry = this.#entries.shift()!;
-      const { call } = entry;
-      if (this.#waiters[0] === entry) this.#waiters.shift();
-      this.#read = end;
+      this.#answered.shift();
       this.events.onAnswer(
         call,
         wire
@@ -422,53 +455,35 @@ export class SharedChannel extends Posting implements Channel {
           ? DROPPED
           : { ok: true, value },
       );
-      if (this.#read !== end) break; // a callback has led here again
     }
-    if (any) {
-      Atomics.store(this.#cells, LaneCell.Read, this.#read);
-      announce(this.#cells, LaneCell.Read, LaneCell.WorkerBlocked);
+    if (this.#spoilt !== undefined && !this.#isAbandoned) {
+      this.events.onSpoilt(this.#spoilt.error);
+      return true; // nothing more is read, nor written
     }
-    if (this.#read === Atomics.load(this.#cells, LaneCell.Written)) {
-      this.allCame();
-    }
+    if (this.#hasAll) this.allCame();
     return any;
   }
 
   drain(): boolean {
-    this.look(timeOf(this.memory.bell));
-    return this.read();
+    this.look();
+    return this.tell();
   }
 
   async settled(): Promise<void> {
     this.drain();
-    if (this.#read === Atomics.load(this.#cells, LaneCell.Written)) return;
-    await this.untilAllCame();
+    if (!this.#hasAll) await this.untilAllCame();
+  }
+
+  /** Whether every answer was read, and somebody was told of it. */
+  get #hasAll(): boolean {
+    return this.#answered.length === 0 &&
+      this.#read === Atomics.load(this.#cells, LaneCell.Written);
   }
 
   protected onPosted(outcome: PostedWire): void {
-    this.#answersHeard.push(outcome);
+    this.#heard = (this.#heard + 1) | 0;
+    this.#messages.push(outcome);
     this.events.onHeard();
-  }
-
-  /** How many answers were written, and posted where need be, and not read. */
-  #unread(): number {
-    const ring = this.#answers;
-    const written = Atomics.load(this.#cells, LaneCell.Written);
-    let count = 0;
-    const all = Atomics.load(this.#cells, LaneCell.AnswersPosted);
-    let posted = (all - this.#postedRead) | 0;
-    try {
-      let at = this.#read;
-      for (; at !== written && count < this.inFlight; count++) {
-        at = follow(ring, at);
-        const kind = ring.words[(at >> 2) + 1]! & AnswerFrame.KindMask;
-        if (kind === AnswerFrame.Posted && posted-- <= 0) break;
-        at += ring.words[at >> 2]!;
-      }
-    } catch {
-      // Not read either; drain() says so.
-    }
-    return count;
   }
 
   #room(): number {

@@ -1485,6 +1485,38 @@ test("ProcessPool sends what is in its queue before its thread blocks", {
   await Promise.all([long, last, ...others]);
 });
 
+for (
+  const [what, count, results] of [
+    ["calls", 6000, ["small"]],
+    ["results", 60, ["small", "x".repeat(30_000)]],
+    ["messages", 60, ["x".repeat(30_000), "x".repeat(60_000), new Date(0)]],
+  ] as const
+) {
+  test(`ProcessPool has room for any ${what} while its thread blocks`, {
+    timeout,
+  }, async () => {
+    await using pool = new ProcessPool(2);
+    await started(pool);
+    const make = (result: unknown, _: number) => result;
+    const calls = Array.from(
+      { length: count },
+      (_, i) => pool.apply(make, [results[i % results.length], i]),
+    );
+    const { completed } = pool.stats();
+    const done = new Event();
+    const last = pool.apply((done: Event) => done.set(), [done]);
+    assert(done.waitSync({ timeout: 20_000 }));
+    // Nobody is told of an answer while the thread blocks.
+    assertEquals(pool.stats().completed, completed);
+    assertEquals(
+      await Promise.all(calls),
+      calls.map((_, i) => results[i % results.length]),
+    );
+    await last;
+    assertEquals(pool.stats().completed, completed + count + 1);
+  });
+}
+
 /** Keeps all workers of a pool busy until `go` is set, though this thread blocks then. */
 async function occupied(
   pool: ProcessPool,
@@ -1649,11 +1681,14 @@ test(
     timeout,
   },
   async () => {
-    for (const maxTasksPerChild of [1, 2]) {
+    for (const [maxTasksPerChild, calls] of [[1, 3], [2, 3], [1, 40]]) {
       await using pool = new ProcessPool(1, { maxTasksPerChild });
       const cells = sharedCells();
       const count = (cells: Int32Array) => void Atomics.add(cells, 0, 1);
-      const others = [1, 2, 3].map(() => pool.apply(count, [cells]));
+      const others = Array.from(
+        { length: calls! },
+        () => pool.apply(count, [cells]),
+      );
       const done = new Event();
       const last = pool.apply((done: Event) => done.set(), [done]);
       assert(done.waitSync({ timeout: 20_000 }));
@@ -1662,12 +1697,12 @@ test(
         { length: 6 },
         () => pool.apply(() => self.name),
       );
-      const calls = new Map<string, number>();
+      const ran = new Map<string, number>();
       for (const name of await Promise.all(names)) {
-        calls.set(name, (calls.get(name) ?? 0) + 1);
+        ran.set(name, (ran.get(name) ?? 0) + 1);
       }
-      for (const n of calls.values()) assert(n <= maxTasksPerChild);
-      assertEquals(cells[0], 3);
+      for (const n of ran.values()) assert(n <= maxTasksPerChild!);
+      assertEquals(cells[0], calls);
       assertEquals(pool.stats().respawned, 0);
     }
   },

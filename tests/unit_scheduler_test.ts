@@ -390,6 +390,7 @@ function newPuppet(ready: boolean, pace: number): Puppet {
       return calls.length < 40;
     },
     favour: nothing,
+    look: nothing,
     send: (call: Call) => calls.push(call) > 0,
     takeBack: () => calls.splice(begun),
   };
