@@ -7,6 +7,7 @@
 import {
   type AnyFunction,
   keyOf,
+  mark,
   ownName,
   reviveCallable,
 } from "./_internal/callable.ts";
@@ -92,7 +93,7 @@ export function task<F extends AnyFunction>(
     if (known !== undefined) return known as F;
     const stub = async (...args: unknown[]) =>
       await (await reviveCallable({ kind: "task", ...reference }))(...args);
-    realm.marks.set(stub, reference);
+    mark(stub, reference);
     realm.stubs.set(key, stub);
     return stub as unknown as F;
   }
@@ -120,8 +121,7 @@ export function task<F extends AnyFunction>(
     );
   }
   realm.tasks.set(key, target);
-  realm.marks.set(target, { module: url, name });
-  realm.marked++;
+  mark(target, { module: url, name });
   return target;
 }
 

@@ -295,7 +295,7 @@ async function findTask(task: TaskReference): Promise<AnyFunction> {
   if (typeof found === "function") {
     const fn = found as AnyFunction;
     realm.tasks.set(keyOf(task), fn); // the next time without a promise
-    if (!realm.marks.has(fn)) realm.marks.set(fn, { module, name });
+    if (!realm.marks.has(fn)) mark(fn, { module, name });
     return fn;
   }
   throw new Error(
@@ -303,6 +303,17 @@ async function findTask(task: TaskReference): Promise<AnyFunction> {
       `export it, or mark it with task() where the module's top level comes ` +
       `when it is imported`,
   );
+}
+
+/**
+ * Marks a function: from now on it goes by its name.
+ *
+ * @param fn The function.
+ * @param task Where it is found.
+ */
+export function mark(fn: AnyFunction, task: TaskReference): void {
+  realm.marks.set(fn, task);
+  realm.marked++;
 }
 
 /**

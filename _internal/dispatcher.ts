@@ -35,9 +35,10 @@ import { newGroup } from "./group.ts";
 import { Latch } from "./latch.ts";
 import { BELL_CELLS, BellCell } from "./protocol.ts";
 import { hold, nextTurn, wallClock } from "./runtime/loop.ts";
+import { realm } from "./realm.ts";
 import { canShareMemory, stopsBusyThreads } from "./runtime/which.ts";
 import { noHeadway, type Schedulable, Scheduler } from "./scheduler.ts";
-import { later, whileBlocking } from "./wait.ts";
+import { later } from "./wait.ts";
 
 /** What a dispatcher is made with. */
 export interface DispatcherOptions {
@@ -185,7 +186,7 @@ export class Dispatcher implements Executor {
       this.#failed++;
       return call.settle({ ok: false, error: this.#failure.error });
     }
-    if (this.#unfinished++ === 0) whileBlocking.add(this.#whileBlocking);
+    if (this.#unfinished++ === 0) realm.whileBlocking.add(this.#whileBlocking);
     hold();
     this.#scheduler.push(call);
     this.#renewNeeded(); // whoever submits it may block this thread until it has run
@@ -333,7 +334,7 @@ export class Dispatcher implements Executor {
     call.letGo();
     call.spare();
     if (--this.#unfinished > 0) return;
-    whileBlocking.delete(this.#whileBlocking);
+    realm.whileBlocking.delete(this.#whileBlocking);
     this.#endIfClosing();
   }
 

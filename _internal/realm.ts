@@ -39,6 +39,12 @@ export interface Realm {
   counters: Int32Array;
   /** Says whether this thread's parent has ended it: `0` until then. Its ancestors' follow. */
   lives: Int32Array[];
+  /**
+   * What is to be done before this thread blocks in a wait, and again and again while
+   * it does, as what it waits for may need it: nothing else of this thread goes on
+   * then. Each is told whether it is done again.
+   */
+  readonly whileBlocking: Set<(again: boolean) => void>;
   /** How many threads this one has started that have not ended. */
   children: number;
   /** The URL of the worker file that this thread was started from, if it was. */
@@ -63,6 +69,7 @@ export interface Realm {
   readonly revivers: Map<string, (wire: SharedWire) => object>;
 }
 
+/** Its number changes with what a {@linkcode Realm} has: other versions have their own. */
 const KEY = Symbol.for("@multi/processing@0");
 
 function newRealm(): Realm {
@@ -70,6 +77,7 @@ function newRealm(): Realm {
     process: { name: "MainProcess", id: 0 },
     counters: canShareMemory ? sharedCells(4, "counters") : new Int32Array(4),
     lives: [],
+    whileBlocking: new Set(),
     children: 0,
     workerUrl: undefined,
     tasks: new Map(),

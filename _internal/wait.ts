@@ -84,13 +84,6 @@ export function checkMayBlock(action: string): void {
   );
 }
 
-/**
- * What is to be done before this thread blocks in a wait, and again and again while
- * it does, as what it waits for may need it: nothing else of this thread goes on
- * then. Each is told whether it is done again.
- */
-export const whileBlocking: Set<(again: boolean) => void> = new Set();
-
 /** One wait under way. */
 interface Sleeper {
   poll: () => unknown;
@@ -199,6 +192,7 @@ export class Doorbell {
     if (value !== undefined || timeout === 0) return value;
     leaveIfTerminated();
     const due = timeout === Infinity ? Infinity : now() + timeout;
+    const { whileBlocking } = realm;
     const attends = whileBlocking.size > 0;
     if (attends) { for (const callback of whileBlocking) callback(false); }
     const budget = this.#syncJudge.budget(BRIEF_MS);

@@ -9,7 +9,8 @@ import {
 } from "@std/assert";
 import { delay } from "@std/async";
 import { Event } from "../mod.ts";
-import { Doorbell, whileBlocking } from "../_internal/wait.ts";
+import { realm } from "../_internal/realm.ts";
+import { Doorbell } from "../_internal/wait.ts";
 import { joinAll, startAll } from "./_processes.ts";
 import { WatchedSignal } from "./_watched_signal.ts";
 
@@ -387,7 +388,7 @@ test("A thread that blocks sees to others, however often it wakes in vain", {
   const attend = (again: boolean) => {
     if (again) times++;
   };
-  whileBlocking.add(attend);
+  realm.whileBlocking.add(attend);
   try {
     const poll = () => {
       Atomics.add(cells, 0, 1); // ends the sleep at once
@@ -395,7 +396,7 @@ test("A thread that blocks sees to others, however often it wakes in vain", {
     };
     assertEquals(new Doorbell(cells, 0).waitSync(poll, 5000), true);
   } finally {
-    whileBlocking.delete(attend);
+    realm.whileBlocking.delete(attend);
   }
 });
 

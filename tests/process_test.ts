@@ -945,6 +945,31 @@ test("What is shared is of the classes of every copy of the module", {
   assertEquals([...told], [1, 1, 1, 1]);
 });
 
+test("Event.waitSync() lets another copy's pool send what it waits for", {
+  timeout,
+}, async () => {
+  const told = new Int32Array(new SharedArrayBuffer(4));
+  const target = async (url: string, event: Event, told: Int32Array) => {
+    const { ProcessPool } = await import(url);
+    const pool = new ProcessPool(1);
+    const started = await pool.apply(() => 1);
+    // The worker is busy with a call that takes long: the other one has to wait.
+    const nap = () => new Promise((resolve) => setTimeout(resolve, 50));
+    const calls = [
+      pool.apply(nap),
+      pool.apply((event: Event) => event.set(), [event]),
+    ];
+    told[0] = event.waitSync({ timeout: 10_000 }) ? started : -1;
+    await Promise.all(calls);
+    pool.terminate();
+  };
+  const args = [moduleUrl, new Event(), told] as const;
+  const process = new Process(target, { args: [...args] });
+  process.start();
+  assertStrictEquals(await process.join(), 0);
+  assertEquals([...told], [1]);
+});
+
 test(
   "Process explains a ReferenceError beside its target, and tells of any error",
   {

@@ -88,13 +88,13 @@ export function startThread(options: ThreadOptions): Thread {
     if (runtime === "bun") return startBunThread(options, port1, port2);
     // Before the thread is made: what cannot be cloned costs no thread.
     port1.postMessage(options.boot);
+    return usesNodeThreads
+      ? startNodeThread(options, port1, port2)
+      : startBrowserThread(options, port1, port2);
   } catch (error) {
     port1.close();
     throw error;
   }
-  return usesNodeThreads
-    ? startNodeThread(options, port1, port2)
-    : startBrowserThread(options, port1, port2);
 }
 
 function dataUrl(source: string): string {
