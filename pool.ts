@@ -449,7 +449,8 @@ export abstract class Pool {
    * It begins to read at the first `next()`, and never reads more than four
    * chunks a process ahead of the consumer. Leaving the loop stops the reading,
    * closes the source without waiting for it, and drops what has not begun. What
-   * the source throws then is an uncaught error, unless an error ended the loop.
+   * the source throws then, the loop throws, unless an error has ended it; what it
+   * rejects with is an uncaught error.
    *
    * An iteration that has begun goes on after `close()`, and `join()` waits until it
    * has ended or was left; the first `next()` of one that has not begun rejects with
@@ -828,7 +829,8 @@ export class ProcessPool extends Pool {
  * reference.
  *
  * A call that timed out or was aborted keeps its place until it settles;
- * `terminate()` and `join()` do not wait for it. `transfer` and what only workers
+ * `terminate()` and `join()` do not wait for it. One that blocks this thread past
+ * its timeout rejects when it returns. `transfer` and what only workers
  * can have are ignored here, so that one kind of pool can take the place of the
  * other.
  *

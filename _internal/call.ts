@@ -37,7 +37,7 @@ export type Outcome =
   /**
    * `before`: the results of the items before the one that failed; `unsent`: the
    * index of an item that could not be sent, so that those before it did not run;
-   * `late`: the worker has seen its deadline pass; `dropped`: it did not begin, as
+   * `late`: its deadline had passed; `dropped`: it did not begin, as
    * one of its group had failed, or it was withdrawn; `second`: another one of its
    * group had failed before it.
    */
@@ -53,6 +53,9 @@ export type Outcome =
 
 /** Of a call that did not begin. */
 export const DROPPED: Outcome = { ok: false, error: undefined, dropped: true };
+
+/** Of a call whose time was up: who has set it tells of that, and in which error. */
+export const TOO_LATE: Outcome = { ok: false, error: undefined, late: true };
 
 /** Thrown for a call that cannot be sent. */
 export class UnsentError {

@@ -152,22 +152,23 @@ export function checkResult(
 }
 
 /**
- * Tells a source that nobody will read on, and does not wait for it. What it
- * throws then is an uncaught error, or is dropped where another error is the
- * reason, as a loop of the language does.
+ * Tells a source that nobody will read on, and does not wait for it: what it
+ * rejects with then is an uncaught error. Where an error is the reason, what it
+ * throws is dropped, as by a loop of the language.
  *
  * @param source The source.
  * @param failed Whether an error is the reason.
+ * @throws What the source throws, if no error is.
  */
 export function closeSource(
   source: Iterator<unknown> | AsyncIterator<unknown>,
   failed: boolean,
 ): void {
-  const tell = failed ? () => {} : reportUncaught;
   try {
     const closed = source.return?.();
-    if (isThenable(closed)) closed.then(undefined, tell);
+    if (!isThenable(closed)) return;
+    closed.then(undefined, failed ? () => {} : reportUncaught);
   } catch (error) {
-    tell(error);
+    if (!failed) throw error;
   }
 }

@@ -4,11 +4,17 @@
  * @module
  */
 
-import type { Call, Executor, ExecutorStats, Outcome } from "./call.ts";
+import {
+  type Call,
+  type Executor,
+  type ExecutorStats,
+  type Outcome,
+  TOO_LATE,
+} from "./call.ts";
 import type { AnyFunction } from "./callable.ts";
 import { Latch } from "./latch.ts";
 import { Queue } from "./queue.ts";
-import { hold } from "./runtime/loop.ts";
+import { hold, wallClock } from "./runtime/loop.ts";
 import { runCall } from "./run_call.ts";
 import { afterTurn, isTurnOverdue } from "./turn.ts";
 
@@ -141,7 +147,7 @@ export class LocalExecutor implements Executor {
     if (!this.#running.has(call)) return this.#next(); // it was given up
     this.#running.set(call, true);
     const { kind, fn, payload } = call.request;
-    const wanted = () => this.#running.has(call);
+    const wanted = () => this.#running.has(call) && !isLate(call);
     const outcome = runCall(kind, fn, payload, wanted);
     if (outcome instanceof Promise) {
       outcome.then((outcome) => this.#answer(call, outcome));
@@ -159,6 +165,7 @@ export class LocalExecutor implements Executor {
 
   #answer(call: Call, outcome: Outcome): void {
     if (this.#running.delete(call)) {
+      if (isLate(call)) outcome = TOO_LATE;
       if (outcome.ok) this.#completed++;
       else this.#failed++;
       call.settle(outcome);
@@ -179,4 +186,9 @@ export class LocalExecutor implements Executor {
       this.#gone.open();
     }
   }
+}
+
+/** Whether the time is up, which a timer cannot tell while this thread is busy. */
+function isLate({ request: { deadline = Infinity } }: Call): boolean {
+  return wallClock() >= deadline;
 }

@@ -61,8 +61,6 @@ export class Stream implements AsyncIterableIterator<unknown> {
   /** Whether the source is waited for. */
   #reading = false;
   #sourceEnd: { error?: { error: unknown } } | undefined;
-  /** Whether promises in the source cannot be unhandled rejections any more. */
-  #guarded = false;
   /** Whether the source is to be told when nobody reads on. */
   #sourceOpen = false;
   /** Whether the source runs, and what ends the stream was called by it. */
@@ -167,7 +165,7 @@ export class Stream implements AsyncIterableIterator<unknown> {
     });
   }
 
-  // deno-lint-ignore require-await -- it never throws, not even for a wrong `this`
+  // deno-lint-ignore require-await -- what is thrown here rejects, as of a generator
   async return(): Promise<IteratorResult<unknown, undefined>> {
     this.#end(false, false);
     return DONE;
@@ -176,6 +174,7 @@ export class Stream implements AsyncIterableIterator<unknown> {
   #start(): void {
     const items: Items = Object(this.#request.items); // a string is iterable too
     this.#total = knownLength(items);
+    if (Array.isArray(items)) ignoreRejections(items);
     this.#source = isAsync(items)
       ? items[Symbol.asyncIterator]()
       : items[Symbol.iterator]();
@@ -259,7 +258,6 @@ export class Stream implements AsyncIterableIterator<unknown> {
     } catch (error) {
       return fail(error);
     }
-    this.#guardPromises();
     this.#await(item, (item) => this.#add(item), fail);
   }
 
@@ -267,13 +265,6 @@ export class Stream implements AsyncIterableIterator<unknown> {
   #failSource(error: unknown): void {
     this.#sourceOpen = false;
     this.#endSource({ error });
-  }
-
-  #guardPromises(): void {
-    if (this.#guarded) return;
-    this.#guarded = true;
-    const { items } = this.#request;
-    if (Array.isArray(items)) ignoreRejections(items);
   }
 
   #add(item: unknown): void {
@@ -435,8 +426,8 @@ export class Stream implements AsyncIterableIterator<unknown> {
       taker.unwatch();
       taker.resolve(DONE);
     }
-    this.#closeSource(failed);
     this.#allRead();
+    this.#closeSource(failed);
   }
 
   /** @param failed As of {@linkcode closeSource}. */

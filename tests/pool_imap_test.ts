@@ -426,6 +426,56 @@ for (const Pool of POOLS) {
     }
   });
 
+  test(`${name}.imap() throws what its source does as the loop is left`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(1);
+    const refuse = new Error("of return()");
+    const source = (): Iterable<number> => ({
+      [Symbol.iterator]: () => ({
+        next: () => ({ done: false, value: 1 }),
+        return() {
+          throw refuse;
+        },
+      }),
+    });
+    for (const method of ["imap", "imapUnordered"] as const) {
+      const leave = async (error?: Error) => {
+        for await (const _ of pool[method](double, source())) {
+          if (error === undefined) break;
+          throw error;
+        }
+      };
+      assertEquals(await leave().catch((error) => error), refuse);
+      // Another error is the reason: that one is thrown.
+      const other = new Error("of the loop");
+      assertEquals(await leave(other).catch((error) => error), other);
+      const it = pool[method](double, source());
+      await it.next();
+      assertEquals(await it.return!().catch((error) => error), refuse);
+      assertEquals(await it.return!(), { done: true, value: undefined });
+      assertEquals(await it.next(), { done: true, value: undefined });
+    }
+    assertEquals(await pool.apply(double, [1]), 2);
+  });
+
+  test(`${name}.imap() tells of a promise in its input when its turn comes`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(1);
+    const late = new Error("late");
+    const items = [1, 2, 3, 4, 5, 6, 7, 8, 9, Promise.reject(late)];
+    for (const method of ["imap", "imapUnordered"] as const) {
+      // It has rejected long before it is read.
+      const slow = async (n: number) => {
+        await new Promise((resolve) => setTimeout(resolve, 1));
+        return n;
+      };
+      const { values, error } = await drained(pool[method](slow, items));
+      assertEquals([values.length, error], [9, late]);
+    }
+  });
+
   test(`${name}.imap() goes on after close(), if it had begun`, {
     timeout,
   }, async () => {

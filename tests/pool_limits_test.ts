@@ -176,6 +176,26 @@ for (const Pool of POOLS) {
     await assertTimesOut(() => pool.map(slow, stuck(), { timeout: 50 }), 50);
   });
 
+  test(`${name} gives nothing that has ended after its time`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(1);
+    const cells = sharedCells(2);
+    const busy = (cells: Int32Array) => {
+      Atomics.add(cells, 0, 1);
+      const end = performance.now() + 60;
+      while (performance.now() < end);
+    };
+    const limits = { timeout: 50 };
+    await assertTimesOut(() => pool.apply(busy, [cells], limits), 50);
+    await assertTimesOut(() => pool.imap(busy, [cells], limits).next(), 50);
+    Atomics.store(cells, 0, 0);
+    const many = { ...limits, chunkSize: 10 };
+    await assertTimesOut(() => pool.map(busy, Array(10).fill(cells), many), 50);
+    assertEquals(Atomics.load(cells, 0), 1); // no other item has begun
+    assertEquals(await pool.apply(double, [1], { timeout: 10_000 }), 2);
+  });
+
   test(`${name}.map() reads no further once its call has ended`, {
     timeout,
   }, async () => {
@@ -294,7 +314,9 @@ for (const Pool of POOLS) {
         ? [pool.apply(soon, [5], { timeout: 200 })]
         : []),
     ];
-    if (pool instanceof ThreadPool) await Promise.resolve();
+    if (pool instanceof ThreadPool) {
+      while (pool.stats().completed < 6) await null; // microtasks alone
+    }
     const until = Date.now() + 500;
     while (Date.now() < until);
     const [one, two, three, four, five] = await outcomes(calls);

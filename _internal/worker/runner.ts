@@ -4,9 +4,8 @@
  * @module
  */
 
-import { type CallKind, DROPPED, type Outcome } from "../call.ts";
-import { type AnyFunction, nameOf, reviveCallable } from "../callable.ts";
-import { timeoutError } from "../check.ts";
+import { type CallKind, DROPPED, type Outcome, TOO_LATE } from "../call.ts";
+import { type AnyFunction, reviveCallable } from "../callable.ts";
 import { unreadableError } from "../codec.ts";
 import { KnownFunctions } from "../definitions.ts";
 import { toThrownWire } from "../error_wire.ts";
@@ -127,13 +126,28 @@ export class Runner {
     if (this.belongsWithFailed(group)) return DROPPED;
     if (deadline === 0) return runCall(kind, fn, payload);
     const left = deadline - wallClock();
-    if (left <= 0) return tooLate(fn, left);
-    if (stopsBusyThreads) return runCall(kind, fn, payload);
+    if (left <= 0) return TOO_LATE;
+    const outcome = stopsBusyThreads
+      ? runCall(kind, fn, payload)
+      : this.#runWatched(left, () => runCall(kind, fn, payload));
+    // The pool may be busy, and so not stop it in time.
+    const inTime = (outcome: Outcome): Outcome =>
+      wallClock() < deadline ? outcome : TOO_LATE;
+    return outcome instanceof Promise
+      ? afterwards(outcome, inTime)
+      : inTime(outcome);
+  }
+
+  /** Runs a call under a watchdog, up to its first `await`. */
+  #runWatched(
+    left: number,
+    run: () => Outcome | Promise<Outcome>,
+  ): Outcome | Promise<Outcome> {
     this.#guard(true);
-    const result = runWithin(left, () => runCall(kind, fn, payload));
+    const result = runWithin(left, run);
     if (result === undefined) {
       this.spoilt ||= realm.children > 0;
-      return tooLate(fn, left);
+      return TOO_LATE;
     }
     // What is awaited is not watched; an answer is on its way.
     if (result.value instanceof Promise) this.#guard(false);
@@ -237,10 +251,4 @@ export class Runner {
 
 function failed(error: unknown): Outcome {
   return { ok: false, error };
-}
-
-/** Who set the time knows it better, and says so in an error of its own. */
-function tooLate(fn: AnyFunction, left: number): Outcome {
-  const error = timeoutError(`run ${nameOf(fn)}`, left);
-  return { ok: false, error, late: true };
 }
