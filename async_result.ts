@@ -4,7 +4,8 @@
  * @module
  */
 
-import { timeoutError, timeoutOf } from "./_internal/check.ts";
+import { timeoutOf } from "./_internal/check.ts";
+import { timeoutError } from "./_internal/errors.ts";
 import { Latch } from "./_internal/latch.ts";
 import { realm } from "./_internal/realm.ts";
 

@@ -17,14 +17,13 @@ import {
   checkOptions,
   checkSignal,
   checkTimeout,
-  timeoutError,
   timeoutOf,
 } from "./_internal/check.ts";
 import { adopt, register, shareable } from "./_internal/shared.ts";
 import { describe, reviveSync } from "./_internal/callable.ts";
-import { BrokenBarrierError } from "./_internal/errors.ts";
+import { BrokenBarrierError, timeoutError } from "./_internal/errors.ts";
 import { isThenable } from "./_internal/promises.ts";
-import { hold, release } from "./_internal/runtime/loop.ts";
+import { hold, now, release } from "./_internal/runtime/loop.ts";
 import {
   checkMayBlock,
   Doorbell,
@@ -190,8 +189,8 @@ export class Barrier {
   async wait(options: BarrierWaitOptions = {}): Promise<number> {
     const timeout = this.#checkTimeout(options);
     const signal = checkSignal(options.signal, ACTION);
-    const deadline = performance.now() + timeout;
-    const left = () => Math.max(0, deadline - performance.now());
+    const deadline = now() + timeout;
+    const left = () => Math.max(0, deadline - now());
     signal?.throwIfAborted();
     leaveIfTerminated();
     let arrival = this.#arrive();
@@ -270,8 +269,8 @@ export class Barrier {
    */
   waitSync(options: BarrierWaitSyncOptions = {}): number {
     const timeout = this.#checkTimeout(options);
-    const deadline = performance.now() + timeout;
-    const left = () => Math.max(0, deadline - performance.now());
+    const deadline = now() + timeout;
+    const left = () => Math.max(0, deadline - now());
     leaveIfTerminated();
     checkMayBlock(ACTION);
     let arrival = this.#arrive();

@@ -6,9 +6,12 @@
 
 import {
   AwaitedCall,
+  callBack,
   type CallRequest,
   type Executor,
   type Host,
+  type ItemsOptions,
+  type Progress,
   WatchedCall,
 } from "./_internal/call.ts";
 import {
@@ -23,33 +26,35 @@ import {
   checkFunction,
   checkName,
   checkOptions,
-  checkPermissions,
   checkSignal,
   checkTimeout,
   checkTransfer,
-  checkWorkerUrl,
   refuse,
-  timeoutError,
 } from "./_internal/check.ts";
 import { encode, located } from "./_internal/codec.ts";
 import { Dispatcher, type DispatcherOptions } from "./_internal/dispatcher.ts";
-import { PoolClosedError, WorkerExitError } from "./_internal/errors.ts";
 import {
-  callBack,
+  PoolClosedError,
+  timeoutError,
+  WorkerExitError,
+} from "./_internal/errors.ts";
+import {
   deadlineOf,
-  type ItemsOptions,
-  type Progress,
+  type Limits,
   reachedAtOnce,
   watchLimits,
 } from "./_internal/limits.ts";
 import { LocalExecutor } from "./_internal/local.ts";
 import { mapAll } from "./_internal/mapping.ts";
 import { Counter, nextNumber, realm } from "./_internal/realm.ts";
-import type { Limits } from "./_internal/runtime/loop.ts";
 import { cores } from "./_internal/runtime/which.ts";
 import { Stream } from "./_internal/streaming.ts";
+import {
+  checkPermissions,
+  checkWorkerUrl,
+  type ThreadPermissions,
+} from "./_internal/thread_options.ts";
 import { AsyncResult } from "./async_result.ts";
-import type { ThreadPermissions } from "./process.ts";
 
 export { AsyncResult, PoolClosedError, type Progress, WorkerExitError };
 

@@ -16,35 +16,21 @@ import {
   checkFunction,
   checkName,
   checkOptions,
-  checkPermissions,
   checkSignal,
-  checkWorkerUrl,
   timeoutOf,
 } from "./_internal/check.ts";
 import { Child } from "./_internal/child.ts";
 import { encode, located } from "./_internal/codec.ts";
 import { Latch } from "./_internal/latch.ts";
 import { Counter, nextNumber, realm } from "./_internal/realm.ts";
+import {
+  checkPermissions,
+  checkWorkerUrl,
+  type ThreadPermissions,
+} from "./_internal/thread_options.ts";
 import { report } from "./_internal/worker/report.ts";
 
-/** What a thread may do: `Deno.PermissionOptions`, which only Deno knows. */
-export type ThreadPermissions =
-  | "inherit"
-  | "none"
-  | (
-    & {
-      [name in "env" | "import" | "net" | "sys"]?:
-        | "inherit"
-        | boolean
-        | string[];
-    }
-    & {
-      [name in "ffi" | "read" | "run" | "write"]?:
-        | "inherit"
-        | boolean
-        | (string | URL)[];
-    }
-  );
+export type { ThreadPermissions };
 
 /** Options of {@linkcode Process}. */
 export interface ProcessOptions<F extends AnyFunction = AnyFunction> {

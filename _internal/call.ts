@@ -7,7 +7,9 @@
 
 import type { AnyFunction } from "./callable.ts";
 import type { Parcel } from "./payload.ts";
+import type { Limits } from "./limits.ts";
 import { release } from "./runtime/loop.ts";
+import { reportUncaught } from "./runtime/this_thread.ts";
 
 /** How a call uses its function. */
 export type CallKind = "apply" | "map" | "starmap";
@@ -242,6 +244,22 @@ export interface Executor {
   stats(): ExecutorStats;
 }
 
+/** How far a call over many items has come. */
+export interface Progress {
+  /** Items that are done. */
+  done: number;
+  /** Items in all; `undefined` when the input does not tell. */
+  total: number | undefined;
+}
+
+/** Options of a call over many items, checked. */
+export interface ItemsOptions {
+  chunkSize: number | undefined;
+  transferResult: boolean | undefined;
+  limits: Limits;
+  onProgress: ((progress: Progress) => unknown) | undefined;
+}
+
 /** The pool, as a call over many items sees it. */
 export interface Host {
   /** Who runs the chunks. */
@@ -256,4 +274,23 @@ export interface Host {
    * @throws {PoolClosedError} If the pool is not open.
    */
   register(end: (error: unknown) => void): () => void;
+}
+
+/**
+ * Calls a callback of the user's; what it throws is an uncaught error and
+ * disturbs nobody here.
+ *
+ * @param callback The callback, if there is one.
+ * @param argument What it is given.
+ */
+export function callBack<T>(
+  callback: ((argument: T) => unknown) | undefined,
+  argument: T,
+): void {
+  if (callback === undefined) return;
+  try {
+    callback(argument);
+  } catch (error) {
+    reportUncaught(error);
+  }
 }

@@ -7,12 +7,12 @@
  */
 
 import { afterwards } from "./promises.ts";
+import { now } from "./runtime/loop.ts";
 import { Spin } from "./spin.ts";
 import { afterTurn, isTurnOverdue } from "./turn.ts";
 
 // Taken once, so that a task that replaces the globals harms only itself.
 const { load, notify, store, waitAsync } = Atomics;
-const now: () => number = performance.now.bind(performance);
 
 /** The longest spin of one who may have no core to itself, and of one who has. */
 const BRIEF_MS = 0.05;

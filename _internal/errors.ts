@@ -90,3 +90,17 @@ for (const [name, value] of Object.entries(OWN_ERRORS)) {
   Object.defineProperty(value, "name", { value: name, configurable: true });
   brand(value, name);
 }
+
+/**
+ * The error of a wait that took too long.
+ *
+ * @param action What was tried.
+ * @param timeout Milliseconds.
+ * @returns A `DOMException` named `TimeoutError`.
+ */
+export function timeoutError(action: string, timeout: number): DOMException {
+  return new DOMException(
+    `Cannot ${action} within ${timeout} ms`,
+    "TimeoutError",
+  );
+}

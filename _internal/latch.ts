@@ -4,13 +4,8 @@
  * @module
  */
 
-import {
-  hold,
-  type Limits,
-  nextTurn,
-  release,
-  whenOver,
-} from "./runtime/loop.ts";
+import { type Limits, whenOver } from "./limits.ts";
+import { hold, nextTurn, release } from "./runtime/loop.ts";
 
 /**
  * A value that comes once. Unlike a promise it forgets a wait that timed out,

@@ -1,27 +1,77 @@
 /**
- * The limits of a call: a time and a signal.
+ * The limits of a wait or a call: a time and a signal.
  *
  * @module
  */
 
-import { timeoutError } from "./check.ts";
-import { type Limits, wallClock, whenOver } from "./runtime/loop.ts";
-import { reportUncaught } from "./runtime/this_thread.ts";
+import { timeoutError } from "./errors.ts";
+import { startTimer, wallClock } from "./runtime/loop.ts";
 
-/** How far a call over many items has come. */
-export interface Progress {
-  /** Items that are done. */
-  done: number;
-  /** Items in all; `undefined` when the input does not tell. */
-  total: number | undefined;
+/** A time and a signal, checked. */
+export interface Limits {
+  /** Milliseconds; `Infinity` for no time. */
+  timeout: number;
+  /** Ends the wait or the call early. */
+  signal?: AbortSignal | undefined;
 }
 
-/** Options of a call over many items, checked. */
-export interface ItemsOptions {
-  chunkSize: number | undefined;
-  transferResult: boolean | undefined;
-  limits: Limits;
-  onProgress: ((progress: Progress) => unknown) | undefined;
+/** Whom to tell that a signal aborts. */
+interface AbortWatch {
+  callbacks: Set<() => void>;
+  tell: () => void;
+}
+
+/**
+ * One listener for all who watch a signal: platforms look through all listeners
+ * to remove one, and Node warns of more than ten.
+ */
+const abortWatches = new WeakMap<AbortSignal, AbortWatch>();
+
+/**
+ * Calls back when a signal aborts.
+ *
+ * @param signal The signal, which has not aborted yet.
+ * @param callback Called once, at most; does not throw.
+ * @returns Stops it, and leaves nothing behind.
+ */
+export function onAbort(signal: AbortSignal, callback: () => void): () => void {
+  let watch = abortWatches.get(signal);
+  if (watch === undefined) {
+    const callbacks = new Set<() => void>();
+    const tell = () => {
+      for (const callback of callbacks) callback();
+    };
+    abortWatches.set(signal, watch = { callbacks, tell });
+    signal.addEventListener("abort", tell);
+  }
+  const { callbacks, tell } = watch;
+  callbacks.add(callback);
+  return () => {
+    if (!callbacks.delete(callback) || callbacks.size > 0) return;
+    signal.removeEventListener("abort", tell);
+    abortWatches.delete(signal);
+  };
+}
+
+/**
+ * Calls back when a time is up, and when a signal aborts.
+ *
+ * @param limits The limits; the signal has not aborted yet.
+ * @param callback Called at each of the two until it is stopped.
+ * @returns Stops it, and leaves nothing behind.
+ */
+export function whenOver(
+  { timeout, signal }: Limits,
+  callback: () => void,
+): () => void {
+  const stopTimer = timeout === Infinity
+    ? undefined
+    : startTimer(callback, timeout);
+  const stopWatch = signal && onAbort(signal, callback);
+  return () => {
+    stopTimer?.();
+    stopWatch?.();
+  };
 }
 
 /**
@@ -75,23 +125,4 @@ export function reachedAtOnce(
     return { error: timeoutError(action(), 0) };
   }
   return undefined;
-}
-
-/**
- * Calls a callback of the user's; what it throws is an uncaught error and
- * disturbs nobody here.
- *
- * @param callback The callback, if there is one.
- * @param argument What it is given.
- */
-export function callBack<T>(
-  callback: ((argument: T) => unknown) | undefined,
-  argument: T,
-): void {
-  if (callback === undefined) return;
-  try {
-    callback(argument);
-  } catch (error) {
-    reportUncaught(error);
-  }
 }

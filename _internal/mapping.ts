@@ -4,7 +4,14 @@
  * @module
  */
 
-import { type Call, type Host, type Outcome, WatchedCall } from "./call.ts";
+import {
+  type Call,
+  callBack,
+  type Host,
+  type ItemsOptions,
+  type Outcome,
+  WatchedCall,
+} from "./call.ts";
 import { type AnyFunction, nameOf } from "./callable.ts";
 import {
   chunkSizeFor,
@@ -14,14 +21,9 @@ import {
   knownLength,
   Reader,
 } from "./chunks.ts";
-import {
-  callBack,
-  deadlineOf,
-  type ItemsOptions,
-  reachedAtOnce,
-  watchLimits,
-} from "./limits.ts";
-import { shown, timeoutError } from "./check.ts";
+import { timeoutError } from "./errors.ts";
+import { deadlineOf, reachedAtOnce, watchLimits } from "./limits.ts";
+import { shown } from "./check.ts";
 import { ignoreRejections, isThenable } from "./promises.ts";
 import { hold, release, wallClock } from "./runtime/loop.ts";
 import { later } from "./wait.ts";

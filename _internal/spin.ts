@@ -5,12 +5,9 @@
  * @module
  */
 
-import { wallClock } from "./runtime/loop.ts";
+import { now, wallClock } from "./runtime/loop.ts";
 import { cores, pause } from "./runtime/which.ts";
 import { afterTurn, isTurnOverdue } from "./turn.ts";
-
-// Taken once, so that a task that replaces the globals harms only itself.
-const now: () => number = performance.now.bind(performance);
 
 /** Half of the credit comes back at the next multiple of this. */
 const PERIOD_MS = 500;

@@ -5,7 +5,14 @@
  * @module
  */
 
-import { type Call, type Host, type Outcome, WatchedCall } from "./call.ts";
+import {
+  type Call,
+  callBack,
+  type Host,
+  type ItemsOptions,
+  type Outcome,
+  WatchedCall,
+} from "./call.ts";
 import { type AnyFunction, nameOf } from "./callable.ts";
 import {
   checkResult,
@@ -15,17 +22,12 @@ import {
   knownLength,
   readAhead,
 } from "./chunks.ts";
-import {
-  callBack,
-  deadlineOf,
-  type ItemsOptions,
-  watchLimits,
-} from "./limits.ts";
+import { timeoutError } from "./errors.ts";
+import { deadlineOf, onAbort, watchLimits } from "./limits.ts";
 import { ignoreRejections, isThenable } from "./promises.ts";
 import { realm } from "./realm.ts";
-import { hold, onAbort, release } from "./runtime/loop.ts";
+import { hold, release } from "./runtime/loop.ts";
 import { afterTurn, isTurnOverdue } from "./turn.ts";
-import { timeoutError } from "./check.ts";
 
 /** What is to be streamed, and how. */
 export interface StreamRequest extends ItemsOptions {

@@ -6,12 +6,11 @@
  */
 
 import { afterwards } from "./promises.ts";
-import { nextTurn } from "./runtime/loop.ts";
+import { nextTurn, now } from "./runtime/loop.ts";
 import { canShareMemory } from "./runtime/which.ts";
 
 // Taken once, so that a task that replaces the globals harms only itself.
 const { notify, waitAsync } = Atomics;
-const now: () => number = performance.now.bind(performance);
 
 /** Microtasks may follow each other for this long. */
 const BURST_MS = 4;

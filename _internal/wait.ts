@@ -10,13 +10,8 @@
  * @module
  */
 
-import {
-  hold,
-  type Limits,
-  release,
-  timers,
-  whenOver,
-} from "./runtime/loop.ts";
+import { type Limits, whenOver } from "./limits.ts";
+import { hold, now, release, timers } from "./runtime/loop.ts";
 import { leaveThread, stay } from "./runtime/this_thread.ts";
 import {
   canShareMemory,
@@ -31,7 +26,6 @@ import { Spin, SpinJudge } from "./spin.ts";
 // Taken once, so that a task that replaces the globals harms only itself.
 const { load, notify, waitAsync } = Atomics;
 const sleep = Atomics.wait;
-const now: () => number = performance.now.bind(performance);
 
 /** The longest spin of a wait, of which there may be more than cores. */
 const BRIEF_MS = 0.05;

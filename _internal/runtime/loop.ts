@@ -15,6 +15,9 @@ export const timers: {
   clearTimeout: scope.clearTimeout.bind(scope),
 };
 
+/** Milliseconds that never go back, likewise. */
+export const now: () => number = performance.now.bind(performance);
+
 /** Milliseconds that every thread counts alike, likewise: deadlines are so given. */
 export const wallClock: () => number = Date.now;
 
@@ -64,8 +67,6 @@ export function nextTurn(callback: () => void): void {
 /** A timer that is later than this was held up by what the thread did. */
 const LATE_MS = 5;
 
-const now: () => number = performance.now.bind(performance);
-
 /**
  * Starts a timer that does not fire early: the platform's cut fractions off, and
  * those of Node come up to a millisecond before their time all the same. Nor does
@@ -89,71 +90,4 @@ export function startTimer(
   };
   let timer = timers.setTimeout(fire, Math.ceil(milliseconds));
   return () => timers.clearTimeout(timer);
-}
-
-/** A time and a signal, checked. */
-export interface Limits {
-  /** Milliseconds; `Infinity` for no time. */
-  timeout: number;
-  /** Ends the wait or the call early. */
-  signal?: AbortSignal | undefined;
-}
-
-/** Whom to tell that a signal aborts. */
-interface AbortWatch {
-  callbacks: Set<() => void>;
-  tell: () => void;
-}
-
-/**
- * One listener for all who watch a signal: platforms look through all listeners
- * to remove one, and Node warns of more than ten.
- */
-const abortWatches = new WeakMap<AbortSignal, AbortWatch>();
-
-/**
- * Calls back when a signal aborts.
- *
- * @param signal The signal, which has not aborted yet.
- * @param callback Called once, at most; does not throw.
- * @returns Stops it, and leaves nothing behind.
- */
-export function onAbort(signal: AbortSignal, callback: () => void): () => void {
-  let watch = abortWatches.get(signal);
-  if (watch === undefined) {
-    const callbacks = new Set<() => void>();
-    const tell = () => {
-      for (const callback of callbacks) callback();
-    };
-    abortWatches.set(signal, watch = { callbacks, tell });
-    signal.addEventListener("abort", tell);
-  }
-  const { callbacks, tell } = watch;
-  callbacks.add(callback);
-  return () => {
-    if (!callbacks.delete(callback) || callbacks.size > 0) return;
-    signal.removeEventListener("abort", tell);
-    abortWatches.delete(signal);
-  };
-}
-
-/**
- * Calls back when a time is up, and when a signal aborts.
- *
- * @param limits The limits; the signal has not aborted yet.
- * @param callback Called at each of the two until it is stopped.
- * @returns Stops it, and leaves nothing behind.
- */
-export function whenOver(
-  { timeout, signal }: Limits,
-  callback: () => void,
-): () => void {
-  const stopTimer = timeout === Infinity
-    ? undefined
-    : startTimer(callback, timeout);
-  const stopWatch = signal && onAbort(signal, callback);
-  return () => {
-    stopTimer?.();
-    stopWatch?.();
-  };
 }

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { nextTurn } from "./loop.ts";
+import { nextTurn, now } from "./loop.ts";
 import {
   type Any,
   builtin,
@@ -195,9 +195,6 @@ const GUARDED = Symbol.for("@multi/processing guarded");
  * the script ends, Deno 2.9 lets it strike whatever comes next, and the thread ends.
  */
 const NEAR_MS = 2;
-
-// Taken once, so that a task that replaces the globals harms only itself.
-const now: () => number = performance.now.bind(performance);
 
 let watched: Any;
 const doNothing = () => {};

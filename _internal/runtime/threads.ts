@@ -11,7 +11,6 @@ import { sharedCells } from "./memory.ts";
 import { closeScope, endBy, exitThread } from "./this_thread.ts";
 import {
   type Any,
-  builtin,
   canShareMemory,
   deno,
   process,
@@ -309,30 +308,6 @@ function holdForLife(lock: string, message: unknown): Promise<void> {
     if (locks) locks.request(lock, live);
     else live(); // the page is not secure
   });
-}
-
-/**
- * Makes a URL absolute; a page's relative ones are its own.
- *
- * @param url The URL.
- * @returns The absolute one, or `undefined` if it is none.
- */
-export function resolveUrl(url: string | URL): string | undefined {
-  try {
-    return new URL(url, scope.document?.baseURI).href;
-  } catch {
-    return undefined;
-  }
-}
-
-/**
- * Finds the path of a file, where the platform takes no URL.
- *
- * @param url A `file:` URL.
- * @returns The path.
- */
-export function pathOf(url: URL): string {
-  return builtin("node:url").fileURLToPath(url);
 }
 
 /** What a host is told. */

@@ -20,7 +20,7 @@ import {
   type ToServer,
 } from "../protocol.ts";
 import { follow, HEADER, lead, ringOf, roomAt } from "../ring.ts";
-import { nextTurn, timers, wallClock } from "../runtime/loop.ts";
+import { nextTurn, now, timers, wallClock } from "../runtime/loop.ts";
 import { hearsOn } from "../runtime/which.ts";
 import { afterTurn, isTurnOverdue } from "../turn.ts";
 import { leaveIfTerminated, onChange } from "../wait.ts";
@@ -30,9 +30,6 @@ import { type Lane, NONE, type Runner, type Task } from "./runner.ts";
 
 /** Sync calls in a row run for this long before the event loop has its turn. */
 const TURN_MS = 2;
-
-// Taken once, so that a task that replaces the globals harms only itself.
-const clock: () => number = performance.now.bind(performance);
 
 /** How long a message may be on its way. */
 const LOST_MS = 3000;
@@ -301,10 +298,10 @@ export class FastLane implements Lane {
     if (!(outcome instanceof Promise)) return this.#answer(task, outcome);
     this.#held = true;
     this.#pace.forget();
-    const began = clock();
+    const began = now();
     afterwards(outcome, (outcome) => {
       this.#held = false;
-      this.#pace.waited(task.fn, clock() - began);
+      this.#pace.waited(task.fn, now() - began);
       this.#answer(task, outcome);
       if (this.#held) return;
       if (isTurnOverdue()) this.#goNextTurn();
@@ -329,13 +326,13 @@ export class FastLane implements Lane {
 
   /** Tells how long a call took, and since when its answer waits for the pool. */
   #time(): void {
-    const now = wallClock();
-    const took = Math.abs(now - this.#began); // the system may set its clock back
-    this.#began = now; // the next call's
+    const time = wallClock();
+    const took = Math.abs(time - this.#began); // the system may set its clock back
+    this.#began = time; // the next call's
     const cells = this.#cells;
     if (took === 0 || Atomics.load(cells, LaneCell.Read) !== this.#at) return;
     cells[LaneCell.Took] = took;
-    cells[LaneCell.AnsweredAt] = now;
+    cells[LaneCell.AnsweredAt] = time;
   }
 
   #give(task: Task, outcome: Outcome, time: number): void {

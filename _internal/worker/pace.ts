@@ -6,9 +6,9 @@
  */
 
 import { LaneCell, LONG_US, MAX_DEFINITIONS, QUICK_US } from "../protocol.ts";
+import { now } from "../runtime/loop.ts";
 
 const { ceil, max, min } = Math;
-const clock: () => number = performance.now.bind(performance);
 
 /** So many calls tell how long one takes. */
 const SAMPLE = 8;
@@ -51,7 +51,7 @@ export class Pace {
   /** A row of calls begins. */
   begin(): void {
     this.#calls = this.#timed = 0;
-    this.#since = this.#sample.quick ? -1 : clock();
+    this.#since = this.#sample.quick ? -1 : now();
     this.#untimed = undefined;
   }
 
@@ -62,7 +62,7 @@ export class Pace {
    */
   count(fn: number): void {
     if (fn !== this.#fn) this.#turnTo(fn);
-    else if (this.#since < 0 && this.#calls === 1) this.#since = clock();
+    else if (this.#since < 0 && this.#calls === 1) this.#since = now();
     this.#calls++;
     if (this.#since >= 0) this.#timed++;
   }
@@ -71,12 +71,12 @@ export class Pace {
   #turnTo(fn: number): void {
     const sample = this.#samples[fn] ??= newSample();
     const isFirst = this.#calls === 0;
-    const now = isFirst && sample.quick ? -1 : clock();
-    if (!isFirst) this.#add(now);
+    const time = isFirst && sample.quick ? -1 : now();
+    if (!isFirst) this.#add(time);
     this.#fn = fn;
     this.#sample = sample;
     this.#calls = this.#timed = 0;
-    this.#since = now;
+    this.#since = time;
   }
 
   /**
@@ -86,7 +86,7 @@ export class Pace {
    */
   end(slow: boolean): void {
     if (this.#fn < 0) return;
-    if (!this.#sample.quick || this.#calls > SAMPLE || slow) this.#add(clock());
+    if (!this.#sample.quick || this.#calls > SAMPLE || slow) this.#add(now());
     const untimed = this.#untimed;
     if (!slow || untimed === undefined) return;
     // It may have been the system: measure.
@@ -96,14 +96,14 @@ export class Pace {
   }
 
   /** Adds what was called up to now to what is known of it. */
-  #add(now: number): void {
+  #add(until: number): void {
     const sample = this.#sample;
     if (this.#calls <= SAMPLE && this.#timed < this.#calls) {
       this.#untimed = sample;
     }
     if (this.#timed === 0) return;
     sample.calls += this.#timed;
-    sample.time += now - this.#since;
+    sample.time += until - this.#since;
     const { calls, time } = sample;
     const enough = calls >= SAMPLE || time * 1000 > QUICK_US * SAMPLE;
     if (!enough) return;
