@@ -117,7 +117,7 @@ export class Dispatcher implements Executor {
   #refilling = false;
   /** This thread may wait for what a call does, so all that can begin has to. */
   readonly #whileBlocking = (again: boolean) => {
-    this.#renewNeeded();
+    this.#spawnNeeded();
     this.#replaceEarly();
     if (again) this.#scheduler.dealWhileBlocking();
     do this.#scheduler.sendAll(); while (this.#replaceEarly());
@@ -189,7 +189,7 @@ export class Dispatcher implements Executor {
     if (this.#unfinished++ === 0) realm.whileBlocking.add(this.#whileBlocking);
     hold();
     this.#scheduler.push(call);
-    this.#renewNeeded(); // whoever submits it may block this thread until it has run
+    this.#spawnNeeded(); // whoever submits it may block this thread until it has run
     this.#scheduler.send();
     this.#consumer?.start();
   }
@@ -306,7 +306,7 @@ export class Dispatcher implements Executor {
       if (worker.replaced) this.#endReplaced(worker);
       else if (worker.left === 0) {
         this.#end(worker);
-        this.#renew();
+        this.#spawnSuccessor();
       }
     }
     scheduler.send();
@@ -400,42 +400,42 @@ export class Dispatcher implements Executor {
   }
 
   /** Makes a worker in the place of one that died, if none is there. */
-  #respawn({ replaced }: Worker, useless = 0): void {
+  #replaceDead({ replaced }: Worker, useless = 0): void {
     if (this.#state !== "over") this.#respawned++;
-    if (!replaced) this.#renew(useless);
+    if (!replaced) this.#spawnSuccessor(useless);
   }
 
   /**
    * Makes a worker in the place of one that was stopped, if none is there: a start
    * takes its time, for which whoever stopped it need not wait.
    */
-  #respawnSoon({ replaced }: Worker): void {
+  #replaceSoon({ replaced }: Worker): void {
     if (this.#state === "over") return;
     this.#respawned++;
     if (replaced) return;
     this.#due++;
     nextTurn(() => {
-      this.#renewDue(Infinity);
+      this.#spawnDue(Infinity);
       this.#scheduler.send();
     });
   }
 
   /** Makes those that are to be made soon, no more than so many. */
-  #renewDue(most: number): void {
+  #spawnDue(most: number): void {
     for (; this.#due > 0 && most > 0; most--) {
       this.#due--;
-      this.#renew();
+      this.#spawnSuccessor();
     }
   }
 
   /** Makes those for which there are calls. */
-  #renewNeeded(): void {
+  #spawnNeeded(): void {
     if (this.#due === 0) return;
     let needed = this.#unfinished;
     for (const { left, channel } of this.#scheduler.workers) {
       if (left > 0 || channel.inFlight > 0) needed--;
     }
-    this.#renewDue(needed);
+    this.#spawnDue(needed);
   }
 
   /**
@@ -461,7 +461,7 @@ export class Dispatcher implements Executor {
       if (replaced || !isSpent) continue;
       worker.replaced = any = true;
       worker.left = -Infinity;
-      this.#renew();
+      this.#spawnSuccessor();
       queued--;
       most--;
     }
@@ -474,7 +474,7 @@ export class Dispatcher implements Executor {
   }
 
   /** Makes a worker in the place of another. */
-  #renew(useless = 0): void {
+  #spawnSuccessor(useless = 0): void {
     if (this.#state === "over" || this.#failure) return;
     try {
       this.#spawn(useless);
@@ -514,7 +514,7 @@ export class Dispatcher implements Executor {
     this.#takeBack(worker);
     // What is left had begun, or its buffers went down with the worker.
     const lost = worker.channel.abandon();
-    this.#respawn(worker, useless);
+    this.#replaceDead(worker, useless);
     for (const call of lost) {
       const error = exitError(
         `Cannot finish ${nameOf(call.request.fn)} as its worker ` +
@@ -532,7 +532,7 @@ export class Dispatcher implements Executor {
     worker.stopping = call;
     const { deadline = Infinity } = call.request;
     if (stopsBusyThreads || wallClock() < deadline - NEAR_DEADLINE_MS) {
-      return this.#replace(worker, call);
+      return this.#endStuck(worker, call);
     }
     // The watchdog in the worker ends it about now, unless it is past an
     // `await`. What has just been claimed gets a moment to come under watch.
@@ -544,13 +544,13 @@ export class Dispatcher implements Executor {
         }
       });
     after(CLAIM_GRACE_MS, () => {
-      if (!channel.guarded) this.#replace(worker, call);
-      else after(WATCHDOG_GRACE_MS, () => this.#replace(worker, call));
+      if (!channel.guarded) this.#endStuck(worker, call);
+      else after(WATCHDOG_GRACE_MS, () => this.#endStuck(worker, call));
     });
   }
 
   /** Ends a worker that runs a call, unless it has gone on to another. */
-  #replace(worker: Worker, call: Call, waits = MAX_WAITS): void {
+  #endStuck(worker: Worker, call: Call, waits = MAX_WAITS): void {
     if (!this.#scheduler.workers.has(worker)) return;
     const { channel } = worker;
     this.#takeBack(worker);
@@ -561,11 +561,11 @@ export class Dispatcher implements Executor {
       if (channel.inFlight > 1 && waits > 0) {
         // Messages with others' answers are on their way.
         void channel.settled().then(() =>
-          this.#replace(worker, call, waits - 1)
+          this.#endStuck(worker, call, waits - 1)
         );
       } else {
         this.#end(worker);
-        this.#respawnSoon(worker);
+        this.#replaceSoon(worker);
       }
     }
     this.#scheduler.dispatch();
@@ -576,7 +576,7 @@ export class Dispatcher implements Executor {
     if (!this.#scheduler.workers.has(worker)) return;
     this.#takeBack(worker);
     this.#end(worker, cause);
-    this.#respawn(worker);
+    this.#replaceDead(worker);
     this.#scheduler.dispatch();
   }
 

@@ -10,6 +10,7 @@ import { readInOrder } from "./answer_clock.ts";
 import { type Call, type Outcome, takesBuffers, UnsentError } from "./call.ts";
 import type { Channel } from "./channel.ts";
 import { between } from "./claim.ts";
+import { Lead } from "./lead.ts";
 import { QUICK_US } from "./protocol.ts";
 import { Queue } from "./queue.ts";
 import { cores } from "./runtime/which.ts";
@@ -32,18 +33,6 @@ const RIVAL_ANSWERS = 4;
 
 /** Quick calls that have not begun after this wait behind one that is not. */
 const STUCK_MS = 5;
-
-/**
- * This thread is late if an answer has waited for so many milliseconds, and for so
- * much of what its call took.
- */
-const LATE_MS = 8;
-const LATE_SHARE = 0.5;
-/** It is busy if it is late twice within so many milliseconds. */
-const LATE_AGAIN_MS = 1000;
-/** Then workers have calls ahead, for so many times as long, of which no more counts. */
-const LEAD_TIMES = 4;
-const MAX_LATE_MS = 1000;
 
 /** After so many calls that each of the others has begun since, a worker is passed. */
 const PASSING_CALLS = 4;
@@ -111,12 +100,8 @@ export class Scheduler<W extends Schedulable> {
   /** How many short calls a worker has ahead, and how many answers came since. */
   #ahead = Infinity;
   #calm = 0;
-  /** How many that take long it has ahead, and until when. */
-  #lead = 0;
-  #leadUntil = 0;
-  /** When this thread was late for the last time, and whether soon after another. */
-  #lateAt = -Infinity;
-  #lateAgain = false;
+  /** How many that take long it has ahead. */
+  readonly #lead = new Lead();
   /** Whether all workers, or some that may be sent calls, were ready at the last look. */
   #allReady = false;
   #someReady = false;
@@ -130,12 +115,12 @@ export class Scheduler<W extends Schedulable> {
    * queue, or in a microtask.
    */
   #maySend = true;
-  /** To how many workers calls are being dealt out anew. */
-  #dealing: number | undefined;
+  /** How many workers get some of the calls that are being dealt out anew. */
+  #dealTo: number | undefined;
   /** Whether this thread is to block. */
   #blocking = false;
-  /** Whether it does, and some worker is idle. */
-  #isDealing = false;
+  /** Whether it does, and some worker is idle: then none is preferred. */
+  #evenly = false;
   /** Calls that may wait for others were sent ahead, as it was to block. */
   #early = false;
   /** They are to come back when it goes on. */
@@ -309,9 +294,9 @@ export class Scheduler<W extends Schedulable> {
     }
     if (!isIdle || waiting === 0 || !this.#maySend) return;
     this.#takeAllBack();
-    this.#isDealing = true;
+    this.#evenly = true;
     this.sendAll();
-    this.#isDealing = false;
+    this.#evenly = false;
   }
 
   /** This thread goes on: what was sent ahead goes back to its place in the queue. */
@@ -378,7 +363,6 @@ export class Scheduler<W extends Schedulable> {
     this.#warm(worker);
     worker.headway.passed = false;
     this.#adaptLead(worker.channel);
-    this.#endLead();
     this.#recallLong(worker);
     if (this.#ahead !== Infinity && ++this.#calm === CALM_ANSWERS) {
       this.#calm = 0;
@@ -432,7 +416,7 @@ export class Scheduler<W extends Schedulable> {
    * is one: this thread may block in wait for it, and see nothing.
    */
   #choose(call: Call): W | undefined {
-    const hot = this.#isDealing ? undefined : this.#hot;
+    const hot = this.#evenly ? undefined : this.#hot;
     let limit = Infinity;
     if (hot !== undefined && mayTake(hot) && !hot.headway.passed) {
       const { channel } = hot;
@@ -441,7 +425,7 @@ export class Scheduler<W extends Schedulable> {
       const pace = Math.max(channel.pace, paceOf(channel, call));
       if (pace < QUICK_US) {
         this.#events.onDoubt();
-        limit = this.#dealing ?? worthwhile(pace, channel.inFlight + 1, cores);
+        limit = this.#dealTo ?? worthwhile(pace, channel.inFlight + 1, cores);
         if (limit <= 1) {
           if (channel.hasRoom) return hot;
           if (!this.#blocking) return undefined;
@@ -491,7 +475,7 @@ export class Scheduler<W extends Schedulable> {
     if (this.#workers.size === 1) return false;
     const { inFlight, ready } = channel;
     if (!ready && this.#someReady) return true;
-    if (inFlight <= this.#leadNow()) return false;
+    if (inFlight <= this.#lead.calls) return false;
     if (channel.pace === Infinity) return true;
     try {
       return channel.paceOf(call.request.fn) === Infinity;
@@ -500,40 +484,13 @@ export class Scheduler<W extends Schedulable> {
     }
   }
 
-  /**
-   * Lets workers have calls ahead that have to wait for this thread since it is busy
-   * at times, and only those.
-   */
+  /** Lets workers have calls ahead while this thread is late, and only then. */
   #adaptLead(channel: Channel): void {
     const lag = channel.lag();
-    if (lag === undefined || this.#workers.size === 1) return;
-    const { took, late } = lag;
-    if (late < Math.max(LATE_MS, LATE_SHARE * took)) return;
-    // There was nothing to send, unless all went ahead.
-    if (this.#queue.length === 0 && this.#leadNow() === 0) return;
-    const time = performance.now();
-    const since = time - late;
-    if (since > this.#lateAt) { // else it was the same time, for another worker
-      this.#lateAgain = since - this.#lateAt < LATE_AGAIN_MS;
-      this.#lateAt = time;
+    if (lag !== undefined && this.#workers.size > 1) {
+      this.#lead.note(lag, this.#queue.length > 0);
     }
-    if (!this.#lateAgain) return;
-    const counted = Math.min(late, MAX_LATE_MS); // clocks may be set forward
-    const missed = Math.ceil(counted / took);
-    this.#lead = Math.max(this.#leadNow(), missed); // the rings are the limit
-    this.#leadUntil = Math.max(this.#leadUntil, time + counted * LEAD_TIMES);
-  }
-
-  #leadNow(): number {
-    const isOver = this.#lead > 0 && performance.now() >= this.#leadUntil;
-    return isOver ? 0 : this.#lead;
-  }
-
-  /** Takes back what was sent ahead while this thread was late, once that is over. */
-  #endLead(): void {
-    if (this.#lead === 0 || this.#leadNow() > 0 || !this.#maySend) return;
-    this.#lead = 0;
-    this.#takeAllBack();
+    if (this.#maySend && this.#lead.end()) this.#takeAllBack();
   }
 
   /** Takes back what was sent ahead as it seemed to be short, and is not after all. */
@@ -624,9 +581,9 @@ export class Scheduler<W extends Schedulable> {
         continue;
       }
       this.requeue(calls);
-      if (!hotIsIdle) this.#dealing = limit;
+      if (!hotIsIdle) this.#dealTo = limit;
       this.send();
-      this.#dealing = undefined;
+      this.#dealTo = undefined;
       if (limit === Infinity) continue;
       left.add(fullest); // no second time
       again = true;
