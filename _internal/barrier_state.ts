@@ -6,15 +6,16 @@
  *
  * | phase | the cycle of this generation | leaves by |
  * | --- | --- | --- |
- * | Filling | `count` parties have arrived | the last arrival, `reset`, `abort`, a party that gives up |
+ * | Filling | `count` parties have arrived | the last arrival, `abort`, and, once one has arrived, `reset`, a party that gives up |
  * | Acting | all have arrived, the last one runs the action | the action's end, `reset`, `abort` |
  * | ActingThenBreak | the same, and a latecomer to it has given up | the same |
  * | Resetting | has ended badly, the barrier stays usable | `finish`, by whoever comes by |
  * | Breaking | has ended badly, the barrier breaks | `finish`, by whoever comes by |
  * | Broken | does not begin | `reset` |
  *
- * A cycle that passes goes straight to the next generation. One that ends badly
- * first goes to Resetting or Breaking, which decides it; then its generation is
+ * ARCHITECTURE.md has every transition. A cycle that passes, or that `abort` ends
+ * before anyone has arrived, goes straight to the next generation. One that ends
+ * badly first goes to Resetting or Breaking, which decides it; then its generation is
  * written to the history, then the count of bad ends goes up, then the word
  * moves on. Any thread may do these three steps, and several may at once: each
  * is a compare-and-exchange whose second try fails. So a thread may die between
