@@ -58,10 +58,13 @@ export interface Channel {
   /** Whether a watchdog in the worker will end what runs there. */
   readonly guarded: boolean;
   /**
-   * The number of the call that was sent last of those that may wait for others and
-   * have not been answered; -1 if there is none.
+   * Finds which call that may wait for others another one would be behind: the last
+   * that was sent, of those that are older or have begun.
+   *
+   * @param number The number of the other call.
+   * @returns The number; -1 if there is none.
    */
-  readonly lastWaiter: number;
+  lastWaiter(number: number): number;
   /** What {@linkcode Channel.pace} would be if a call of this function were sent. */
   paceOf(fn: AnyFunction): number;
   /** Starts to use the wire. */

@@ -78,8 +78,11 @@ const WATCHDOG_GRACE_MS = 1000;
 /** After so many workers that ended before they answered anything, no more are made. */
 const MAX_USELESS = 16;
 
-/** So many workers at most have a successor before they have ended. */
+/** So many workers at most that have calls have a successor before they have ended. */
 const MAX_EARLY = 16;
+
+/** And so many of which messages with answers have yet to be heard. */
+const MAX_UNHEARD = 64;
 
 /** So often answers to earlier calls are waited for before a worker is stopped. */
 const MAX_WAITS = 50;
@@ -447,15 +450,18 @@ export class Dispatcher implements Executor {
   #replaceEarly(): boolean {
     let { queued } = this.#scheduler;
     const workers = [...this.#scheduler.workers];
-    let most = MAX_EARLY;
+    let busy = 0;
+    let unheard = 0;
     for (const worker of workers) {
       if (!worker.replaced) continue;
-      if (worker.channel.isComplete) this.#stopThread(worker);
-      else most--;
+      if (worker.channel.unanswered > 0) busy++;
+      else if (worker.channel.isComplete) this.#stopThread(worker);
+      else unheard++;
     }
+    let most = Math.min(MAX_EARLY - busy, MAX_UNHEARD - unheard);
     let any = false;
     for (const worker of workers) {
-      if (queued === 0 || most === 0) break;
+      if (queued === 0 || most <= 0) break;
       const { left, stopping, replaced } = worker;
       const isSpent = left <= 0 || stopping !== undefined;
       if (replaced || !isSpent) continue;

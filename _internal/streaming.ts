@@ -295,7 +295,8 @@ export class Stream implements AsyncIterableIterator<unknown> {
       ? index === this.#nextOutcome
       : this.#running.size === 1 &&
         (this.#host.processes === 1 || this.#read === this.#total);
-    const deadline = isNext ? this.#takers[0]?.deadline : undefined;
+    const waits = isNext && !this.#hasNext;
+    const deadline = waits ? this.#takers[0]?.deadline : undefined;
     this.#run(payload, deadline, (outcome) => {
       if (outcome.ok || !outcome.unsent) return this.#keep(index, outcome);
       // The items before the one that could not be sent come first.
@@ -357,6 +358,12 @@ export class Stream implements AsyncIterableIterator<unknown> {
     if (late === undefined) return;
     for (const index of this.#running) if (index < late.index) return;
     this.#outcomes.set(this.#finished, late.outcome);
+  }
+
+  /** Whether a result is here for the first who waits. */
+  get #hasNext(): boolean {
+    return this.#nextResult < this.#results.length ||
+      this.#outcomes.has(this.#nextOutcome);
   }
 
   /** Gives results to those who wait for them. */

@@ -7,7 +7,7 @@ import {
   assertRejects,
   assertStrictEquals,
 } from "@std/assert";
-import { Event, ProcessPool, ThreadPool } from "../mod.ts";
+import { Barrier, Event, ProcessPool, ThreadPool } from "../mod.ts";
 import { runWithin } from "../_internal/runtime/this_thread.ts";
 import { travel } from "../_internal/dispatcher.ts";
 import { nextTurn } from "../_internal/runtime/loop.ts";
@@ -482,6 +482,36 @@ test("ProcessPool.imapUnordered() gives a long item the time of no other", {
   assertEquals(results.sort((a, b) => a - b), items);
 });
 
+for (const Pool of POOLS) {
+  test(
+    `${Pool.name}.imapUnordered() gives no chunk the time of who is served`,
+    {
+      timeout,
+    },
+    async () => {
+      await using pool = new Pool(1);
+      const gate = new Event();
+      const work = async ({ n, gate }: { n: number; gate: Event }) => {
+        if (n === 5) await gate.wait();
+        return n;
+      };
+      const items = [1, 2, 3, 4, 5].map((n) => ({ n, gate }));
+      const results = pool.imapUnordered(work, items, { timeout: 500 });
+      assertEquals((await results.next()).value, 1);
+      await until(() => pool.stats().completed === 4);
+      // The fifth item is read as the second result is asked for, which is there.
+      const began = performance.now();
+      assertEquals((await results.next()).value, 2);
+      await until(() => performance.now() > began + 550);
+      gate.set();
+      await until(() => pool.stats().completed + pool.stats().failed === 5);
+      for (const n of [3, 4, 5]) {
+        assertEquals(await results.next(), { done: false, value: n });
+      }
+    },
+  );
+}
+
 test("ProcessPool stops what a call goes on with after an await", {
   timeout,
 }, async () => {
@@ -734,6 +764,31 @@ test(
     await pool.join();
   },
 );
+
+test("A call begins though a worker has just died that seems to be idle", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(2);
+  const cells = sharedCells(1);
+  const meet = (all: Barrier, cells: Int32Array) => {
+    all.waitSync();
+    if (!self.name.endsWith("-1")) return;
+    setTimeout(() => {
+      Atomics.store(cells, 0, 1);
+      self.close();
+    });
+  };
+  const all = new Barrier(2);
+  await Promise.all([1, 2].map(() => pool.apply(meet, [all, cells])));
+  // This thread sees nothing of the end: it is busy until then, and blocks.
+  while (Atomics.load(cells, 0) === 0);
+  const end = performance.now() + 50;
+  while (performance.now() < end);
+  const event = new Event();
+  const call = pool.apply((event: Event) => event.set(), [event]);
+  assert(event.waitSync({ timeout: 10_000 }));
+  await call;
+});
 
 test("A call begins though a worker has just died that had to run it", {
   timeout,

@@ -1681,13 +1681,22 @@ test(
     timeout,
   },
   async () => {
-    for (const [maxTasksPerChild, calls] of [[1, 3], [2, 3], [1, 40]]) {
+    const count = (cells: Int32Array) => void Atomics.add(cells, 0, 1);
+    const countAndPost = (cells: Int32Array) =>
+      new Date(Atomics.add(cells, 0, 1)); // a message that is heard later
+    for (
+      const [maxTasksPerChild, calls, task] of [
+        [1, 3, count],
+        [2, 3, count],
+        [1, 40, count],
+        [2, 40, countAndPost],
+      ] as const
+    ) {
       await using pool = new ProcessPool(1, { maxTasksPerChild });
       const cells = sharedCells();
-      const count = (cells: Int32Array) => void Atomics.add(cells, 0, 1);
       const others = Array.from(
-        { length: calls! },
-        () => pool.apply(count, [cells]),
+        { length: calls },
+        () => pool.apply<typeof count | typeof countAndPost>(task, [cells]),
       );
       const done = new Event();
       const last = pool.apply((done: Event) => done.set(), [done]);
@@ -1701,7 +1710,7 @@ test(
       for (const name of await Promise.all(names)) {
         ran.set(name, (ran.get(name) ?? 0) + 1);
       }
-      for (const n of ran.values()) assert(n <= maxTasksPerChild!);
+      for (const n of ran.values()) assert(n <= maxTasksPerChild);
       assertEquals(cells[0], calls);
       assertEquals(pool.stats().respawned, 0);
     }
