@@ -31,7 +31,7 @@ const imports = reachable ? [] : ["--import-map", "tests/import_map.json"];
 /** A command of Deno's. */
 interface Step {
   args: string[];
-  /** Whether a warning fails it too; else it prints what it has to say. */
+  /** Whether a warning fails it too: what it says is read, and printed if it has. */
   strict?: boolean;
 }
 
@@ -50,15 +50,15 @@ const failed: string[] = [];
 for (const { args, strict = false } of steps) {
   const command = `deno ${args.join(" ")}`;
   console.log(`\n> ${command}`);
-  const { success, stderr } = await new Deno.Command(Deno.execPath(), {
+  const output = await new Deno.Command(Deno.execPath(), {
     args,
     env: strict ? { NO_COLOR: "1" } : {},
     // deno doc prints all it has found, and deno publish all files.
     stdout: strict || args[0] === "doc" ? "null" : "inherit",
     stderr: strict ? "piped" : "inherit",
   }).output();
-  const printed = strict ? new TextDecoder().decode(stderr) : "";
-  if (success && !/^warning/m.test(printed)) continue;
+  const printed = strict ? new TextDecoder().decode(output.stderr) : "";
+  if (output.success && !/^warning/m.test(printed)) continue;
   if (strict) console.log(printed);
   failed.push(command);
 }

@@ -192,7 +192,8 @@ for (const Pool of POOLS) {
     Atomics.store(cells, 0, 0);
     const many = { ...limits, chunkSize: 10 };
     await assertTimesOut(() => pool.map(busy, Array(10).fill(cells), many), 50);
-    assertEquals(Atomics.load(cells, 0), 1); // no other item has begun
+    const begun = Atomics.load(cells, 0);
+    assert(begun <= 1, `${begun} items`); // a new worker may have begun none
     assertEquals(await pool.apply(double, [1], { timeout: 10_000 }), 2);
   });
 
