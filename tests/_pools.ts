@@ -159,3 +159,21 @@ export function exposedPool(): {
     stop();
   }
 }
+
+/** A call that has begun and ends only by its signal. */
+export async function stuckCall(
+  pool: ProcessPool,
+): Promise<{ stuck: Promise<unknown>; controller: AbortController }> {
+  const begun = new Event();
+  const controller = new AbortController();
+  const stuck = pool.apply(
+    (begun: Event) => {
+      begun.set();
+      return new Promise(() => {});
+    },
+    [begun],
+    { signal: controller.signal },
+  );
+  await begun.wait();
+  return { stuck, controller };
+}
