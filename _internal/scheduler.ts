@@ -479,9 +479,8 @@ export class Scheduler<W extends Schedulable> {
         fewest = load;
       }
     }
-    return best === undefined || best.channel.hasRoom
-      ? best ?? last
-      : undefined;
+    if (best === undefined) return last;
+    return best.channel.hasRoom ? best : undefined;
   }
 
   /**
