@@ -1,13 +1,12 @@
 /**
- * How input is cut.
+ * How input is read, and cut.
  *
  * @module
  */
 
 import { shown } from "./check.ts";
-import { isThenable } from "./promises.ts";
+import { ignoreRejections, isThenable } from "./promises.ts";
 import { reportUncaught } from "./runtime/this_thread.ts";
-import { afterTurn, isTurnOverdue } from "./turn.ts";
 
 /** What can be read. */
 export type Items = Iterable<unknown> | AsyncIterable<unknown>;
@@ -76,61 +75,100 @@ export function knownLength(items: object): number | undefined {
   return known.length ?? known.size;
 }
 
+/** What {@linkcode Source.next} gives after the last item. */
+export const END: unique symbol = Symbol("end");
+
 /** An input that is read item by item, with promises awaited. */
-export class Reader {
-  readonly #source: Iterator<unknown> | AsyncIterator<unknown>;
+export class Source {
+  readonly #iterator: Iterator<unknown> | AsyncIterator<unknown>;
   /** Whether nothing is left to be read or closed. */
   #over = false;
+  /** Whether it runs, and whether what it called closes it. */
+  #running = false;
+  #closing = false;
 
   /** @param items What to read. */
   constructor(items: Items) {
-    this.#source = isAsync(items)
+    // Those of an array are awaited one after the other.
+    if (Array.isArray(items)) ignoreRejections(items);
+    this.#iterator = isAsync(items)
       ? items[Symbol.asyncIterator]()
       : items[Symbol.iterator]();
   }
 
   /**
-   * Reads some items.
+   * Reads the next item.
    *
-   * @param count How many.
-   * @returns The items: fewer than were asked for if there are no more.
+   * @returns The item, or {@linkcode END}; a promise of them if there is anything
+   * to wait for.
+   * @throws What the input throws: it is over then, as for a loop of the language.
    */
-  async take(count: number): Promise<unknown[]> {
-    const items: unknown[] = [];
-    while (items.length < count && !this.#over) {
-      if (isTurnOverdue()) {
-        await new Promise<void>(afterTurn); // it may be closed meanwhile
-        continue;
-      }
-      const { done, value } = await this.#next();
-      if (done) this.#over = true;
-      else items.push(isThenable(value) ? await value : value);
+  next(): unknown {
+    let result;
+    let isPromise;
+    try {
+      this.#running = true;
+      result = this.#iterator.next();
+      isPromise = isThenable(result);
+    } catch (error) {
+      this.#over = true;
+      throw error;
+    } finally {
+      this.#running = false;
+      if (this.#closing) this.close(true);
     }
-    return items;
+    return isPromise
+      ? this.#later(result as PromiseLike<IteratorResult<unknown>>)
+      : this.#read(result as IteratorResult<unknown>);
   }
 
-  async #next(): Promise<{ done: boolean; value?: unknown }> {
+  async #later(pending: PromiseLike<IteratorResult<unknown>>) {
+    let result;
     try {
-      const result = checkResult(await this.#source.next());
-      // Getters, perhaps; one that throws has failed the source.
-      return result.done
-        ? { done: true }
-        : { done: false, value: result.value };
+      result = await pending;
     } catch (error) {
       this.#over = true;
       throw error;
     }
+    return this.#read(result);
+  }
+
+  #read(result: IteratorResult<unknown>): unknown {
+    let item;
+    try {
+      // Getters, perhaps; one that throws has failed the input.
+      if (checkResult(result).done) {
+        this.#over = true;
+        return END;
+      }
+      item = result.value;
+    } catch (error) {
+      this.#over = true;
+      throw error;
+    }
+    // A promise of our own: what its `then` throws, or calls at once, comes later.
+    return isThenable(item) ? new Promise((resolve) => resolve(item)) : item;
   }
 
   /**
-   * Tells the source that nobody will read on, and does not wait for it.
+   * Tells the input that nobody will read on, and does not wait for it: what it
+   * rejects with then is an uncaught error. Where an error is the reason, what it
+   * throws is dropped, as by a loop of the language.
    *
-   * @param failed Whether an error is why, as of {@linkcode closeSource}.
+   * @param failed Whether an error is the reason.
+   * @throws What the input throws, if no error is.
    */
   close(failed: boolean): void {
-    if (this.#over) return;
+    this.#closing = true;
+    if (this.#over || this.#running) return;
     this.#over = true;
-    closeSource(this.#source, failed);
+    try {
+      const closed = this.#iterator.return?.();
+      if (!isThenable(closed)) return;
+      closed.then(undefined, failed ? () => {} : reportUncaught);
+    } catch (error) {
+      if (!failed) throw error;
+    }
   }
 }
 
@@ -141,7 +179,7 @@ export class Reader {
  * @returns The same.
  * @throws {TypeError} If it is no object.
  */
-export function checkResult(
+function checkResult(
   result: IteratorResult<unknown>,
 ): IteratorResult<unknown> {
   if (Object(result) === result) return result;
@@ -149,26 +187,4 @@ export function checkResult(
     `Cannot read input as next() of its iterator must give an object, such as ` +
       `{ done: true }: received ${shown(result)}`,
   );
-}
-
-/**
- * Tells a source that nobody will read on, and does not wait for it: what it
- * rejects with then is an uncaught error. Where an error is the reason, what it
- * throws is dropped, as by a loop of the language.
- *
- * @param source The source.
- * @param failed Whether an error is the reason.
- * @throws What the source throws, if no error is.
- */
-export function closeSource(
-  source: Iterator<unknown> | AsyncIterator<unknown>,
-  failed: boolean,
-): void {
-  try {
-    const closed = source.return?.();
-    if (!isThenable(closed)) return;
-    closed.then(undefined, failed ? () => {} : reportUncaught);
-  } catch (error) {
-    if (!failed) throw error;
-  }
 }

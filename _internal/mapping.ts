@@ -15,17 +15,19 @@ import {
 import { type AnyFunction, nameOf } from "./callable.ts";
 import {
   chunkSizeFor,
+  END,
   isArray,
   isAsync,
   type Items,
   knownLength,
-  Reader,
+  Source,
 } from "./chunks.ts";
 import { timeoutError } from "./errors.ts";
 import { deadlineOf, reachedAtOnce, watchLimits } from "./limits.ts";
 import { shown } from "./check.ts";
-import { ignoreRejections, isThenable } from "./promises.ts";
+import { isThenable } from "./promises.ts";
 import { hold, release, wallClock } from "./runtime/loop.ts";
+import { afterTurn, isTurnOverdue } from "./turn.ts";
 import { later } from "./wait.ts";
 
 /** What is to be mapped, and how. */
@@ -68,7 +70,7 @@ export function mapAll(
     let read = 0;
     let done = 0;
     let reading = true;
-    let source: Reader | undefined;
+    let source: Source | undefined;
     let over = false;
     let second: Failure | undefined;
     const deadline = deadlineOf(limits);
@@ -146,17 +148,23 @@ export function mapAll(
       stopReading();
       if (open.size === 0) end();
     };
-    const readSlowly = async (input: Reader, size: number) => {
+    const readSlowly = async (input: Source, size: number) => {
       if (over) return input.close(true);
       source = input;
       hold(); // a source that is waited for may hold nothing
       try {
-        let chunk: unknown[];
-        do {
-          chunk = await input.take(size);
+        let item: unknown;
+        while (item !== END) {
+          const chunk: unknown[] = [];
+          while (chunk.length < size && item !== END) {
+            if (isTurnOverdue()) await new Promise<void>(afterTurn);
+            if (over) return;
+            item = await input.next();
+            if (item !== END) chunk.push(item);
+          }
           if (over) return;
           if (chunk.length > 0) submit(chunk);
-        } while (chunk.length === size);
+        }
         finishReading();
       } catch (error) {
         end({ error });
@@ -165,15 +173,12 @@ export function mapAll(
 
     try {
       if (isAsync(items)) {
-        return void readSlowly(new Reader(items), request.chunkSize ?? 1);
+        return void readSlowly(new Source(items), request.chunkSize ?? 1);
       }
       const all = isArray(items) ? items : readAll(items);
       if (over) return;
       const size = request.chunkSize ?? chunkSizeFor(all.length, processes);
-      if (all.some(isThenable)) {
-        ignoreRejections(all);
-        return void readSlowly(new Reader(all), size);
-      }
+      if (all.some(isThenable)) return void readSlowly(new Source(all), size);
       for (let at = 0; at < all.length && !over; at += size) {
         submit(all.slice(at, at + size));
       }

@@ -14,17 +14,10 @@ import {
   WatchedCall,
 } from "./call.ts";
 import { type AnyFunction, nameOf } from "./callable.ts";
-import {
-  checkResult,
-  closeSource,
-  isAsync,
-  type Items,
-  knownLength,
-  readAhead,
-} from "./chunks.ts";
+import { END, type Items, knownLength, readAhead, Source } from "./chunks.ts";
 import { timeoutError } from "./errors.ts";
 import { deadlineOf, onAbort, watchLimits } from "./limits.ts";
-import { ignoreRejections, isThenable } from "./promises.ts";
+import { afterwards } from "./promises.ts";
 import { realm } from "./realm.ts";
 import { hold, release } from "./runtime/loop.ts";
 import { afterTurn, isTurnOverdue } from "./turn.ts";
@@ -59,14 +52,10 @@ export class Stream implements AsyncIterableIterator<unknown> {
   readonly #host: Host;
   readonly #request: StreamRequest;
   readonly #ahead: number;
-  #source: Iterator<unknown> | AsyncIterator<unknown> | undefined;
+  #source: Source | undefined;
   /** Whether the source is waited for. */
   #reading = false;
   #sourceEnd: { error?: { error: unknown } } | undefined;
-  /** Whether the source is to be told when nobody reads on. */
-  #sourceOpen = false;
-  /** Whether the source runs, and what ends the stream was called by it. */
-  #calling = false;
   /** Tells the pool that no more chunks will come. */
   #allRead = () => {};
   #total: number | undefined;
@@ -137,7 +126,7 @@ export class Stream implements AsyncIterableIterator<unknown> {
         try {
           this.#start();
         } catch (error) {
-          this.#failSource(error);
+          this.#endSource({ error });
         }
       }
       if (this.#state === "over") {
@@ -176,12 +165,8 @@ export class Stream implements AsyncIterableIterator<unknown> {
   #start(): void {
     const items: Items = Object(this.#request.items); // a string is iterable too
     this.#total = knownLength(items);
-    if (Array.isArray(items)) ignoreRejections(items);
-    this.#source = isAsync(items)
-      ? items[Symbol.asyncIterator]()
-      : items[Symbol.iterator]();
-    this.#sourceOpen = true;
-    if (this.#state === "over") this.#closeSource(true); // it has ended the pool
+    this.#source = new Source(items);
+    if (this.#state === "over") this.#source.close(true); // it has ended the pool
   }
 
   /** Does whatever can be done now. */
@@ -198,35 +183,20 @@ export class Stream implements AsyncIterableIterator<unknown> {
       (this.#chunk.length > 0 ||
         this.#read + chunkSize <= this.#taken + this.#ahead)
     ) {
-      let result;
-      let isPromise;
+      let item;
       try {
-        this.#calling = true;
-        result = this.#source!.next();
-        isPromise = isThenable(result);
+        item = this.#source!.next();
       } catch (error) {
-        return this.#failSource(error);
-      } finally {
-        this.#calling = false;
+        return this.#endSource({ error });
       }
-      if (this.#state !== "running") return this.#closeSource(true);
-      if (isPromise) {
-        this.#await<IteratorResult<unknown>>(
-          result,
-          (result) => this.#take(result),
-          (error) => this.#failSource(error),
-        );
-      } else this.#take(result as IteratorResult<unknown>);
+      if (item instanceof Promise) this.#await(item);
+      else this.#add(item);
     }
   }
 
-  #await<T>(
-    promise: unknown,
-    then: (value: T) => void,
-    fail: (error: unknown) => void,
-  ): void {
+  #await(item: Promise<unknown>): void {
     this.#reading = true;
-    const goOn = <T>(use: (it: T) => void) => (it: T) => {
+    const goOn = (use: (it: unknown) => void) => (it: unknown) => {
       const go = () => {
         this.#reading = false;
         use(it);
@@ -236,40 +206,15 @@ export class Stream implements AsyncIterableIterator<unknown> {
       if (isTurnOverdue()) afterTurn(go);
       else go();
     };
-    // A promise of our own: what its `then` throws, or calls at once, comes later.
-    new Promise<T>((resolve) => resolve(promise as T)).then(
-      goOn(then),
-      goOn(fail),
+    afterwards(
+      item,
+      goOn((item) => this.#add(item)),
+      goOn((error) => this.#endSource({ error })),
     );
   }
 
-  #take(result: IteratorResult<unknown>): void {
-    let item;
-    try {
-      if (checkResult(result).done) {
-        this.#sourceOpen = false;
-        return this.#endSource();
-      }
-      item = result.value;
-    } catch (error) {
-      return this.#failSource(error);
-    }
-    const fail = (error: unknown) => this.#endSource({ error });
-    try {
-      if (!isThenable(item)) return this.#add(item);
-    } catch (error) {
-      return fail(error);
-    }
-    this.#await(item, (item) => this.#add(item), fail);
-  }
-
-  /** The source has thrown: it is not told to close, as with for-of. */
-  #failSource(error: unknown): void {
-    this.#sourceOpen = false;
-    this.#endSource({ error });
-  }
-
   #add(item: unknown): void {
+    if (item === END) return this.#endSource();
     if (this.#state !== "running" || this.#sourceEnd) return;
     this.#read++;
     this.#chunk.push(item);
@@ -281,7 +226,7 @@ export class Stream implements AsyncIterableIterator<unknown> {
     if (this.#state !== "running" || this.#sourceEnd) return;
     this.#sourceEnd = error ? { error } : {};
     if (this.#chunk.length > 0) this.#submit();
-    this.#closeSource(true); // there is more of it if something has failed
+    this.#source?.close(true); // there is more of it if something has failed
     this.#allRead();
   }
 
@@ -436,13 +381,6 @@ export class Stream implements AsyncIterableIterator<unknown> {
       taker.resolve(DONE);
     }
     this.#allRead();
-    this.#closeSource(failed);
-  }
-
-  /** @param failed As of {@linkcode closeSource}. */
-  #closeSource(failed: boolean): void {
-    if (!this.#sourceOpen || this.#calling) return;
-    this.#sourceOpen = false;
-    closeSource(this.#source!, failed);
+    this.#source?.close(failed);
   }
 }
