@@ -70,7 +70,7 @@ export interface Realm {
 }
 
 /** Its number changes with what a {@linkcode Realm} has: other versions have their own. */
-const KEY = Symbol.for("@multi/processing@0");
+const KEY = Symbol.for("@multi/processing@1");
 
 function newRealm(): Realm {
   return {
