@@ -112,12 +112,7 @@ const LOADER = "import { workerData } from 'node:worker_threads';" +
 /** Where {@linkcode MESSAGE_LOADER} leaves what it was handed. */
 const HANDED = Symbol.for("@multi/processing handed");
 
-/**
- * The same for global workers, which are handed it as their first message. Bun
- * translates the text of a module before it runs it: of the whole program that
- * takes a third of a thread's start. As a function, since what a script declares
- * that is evaluated stays slow there, a third of the calls a second.
- */
+/** The same for a global worker, which is handed it as its first message. */
 const MESSAGE_LOADER = `addEventListener("message", ({ data }) => {
   globalThis[Symbol.for("${HANDED.description}")] = data;
   new Function(data.source)();
@@ -169,16 +164,15 @@ function startNodeThread(options: ThreadOptions, port: Any, far: Any): Thread {
  * to do for a first call, so the worker is told at once what it is to do.
  */
 function startBunThread(options: ThreadOptions, port: Any, far: Any): Thread {
-  const { url, name } = options;
-  const worker = new Worker(url ?? blobUrl(MESSAGE_LOADER), {
+  const { url, name, source } = options;
+  const worker = new Worker(url ?? blobUrl(source), {
     type: "module",
     name,
   }) as Any;
-  const source = url === undefined ? asScript(options.source) : undefined;
   // The event of its end has the exit code's low byte only.
   const code = canShareMemory ? sharedCells(2, "thread") : undefined;
   try {
-    const handed: Handed = { port: far, boot: options.boot, code, source };
+    const handed: Handed = { port: far, boot: options.boot, code };
     worker.postMessage(handed, [far]);
   } catch (error) {
     worker.terminate();
