@@ -153,17 +153,15 @@ export function mapAll(
       source = input;
       hold(); // a source that is waited for may hold nothing
       try {
+        let chunk: unknown[] = [];
         let item: unknown;
         while (item !== END) {
-          const chunk: unknown[] = [];
-          while (chunk.length < size && item !== END) {
-            if (isTurnOverdue()) await new Promise<void>(afterTurn);
-            if (over) return;
-            item = await input.next();
-            if (item !== END) chunk.push(item);
-          }
+          if (isTurnOverdue()) await new Promise<void>(afterTurn);
+          if (!over) item = await input.next();
           if (over) return;
+          if (item !== END && chunk.push(item) < size) continue;
           if (chunk.length > 0) submit(chunk);
+          chunk = [];
         }
         finishReading();
       } catch (error) {

@@ -119,10 +119,11 @@ export class Scheduler<W extends Schedulable> {
   #dealTo: number | undefined;
   /** Whether this thread is to block. */
   #blocking = false;
-  /** Whether it does, and some worker is idle: then none is preferred. */
-  #evenly = false;
-  /** Workers that begin nothing, as they may be dead, which this thread cannot see then. */
-  #mute: ReadonlySet<W> = new Set();
+  /**
+   * While it does, as calls are dealt out anew since some worker is idle: those that
+   * begin nothing, as they may be dead. None is preferred then.
+   */
+  #mute: ReadonlySet<W> | undefined;
   /** Calls that may wait for others were sent ahead, as it was to block. */
   #early = false;
   /** They are to come back when it goes on. */
@@ -306,11 +307,9 @@ export class Scheduler<W extends Schedulable> {
     }
     if (!isIdle || waiting === 0 || !this.#maySend) return;
     this.#takeAllBack();
-    this.#evenly = true;
     this.#mute = mute;
     this.sendAll();
-    this.#evenly = false;
-    this.#mute = new Set();
+    this.#mute = undefined;
   }
 
   /** This thread goes on: what was sent ahead goes back to its place in the queue. */
@@ -430,7 +429,7 @@ export class Scheduler<W extends Schedulable> {
    * is one: this thread may block in wait for it, and see nothing.
    */
   #choose(call: Call): W | undefined {
-    const hot = this.#evenly ? undefined : this.#hot;
+    const hot = this.#mute ? undefined : this.#hot;
     let limit = Infinity;
     if (hot !== undefined && mayTake(hot) && !hot.headway.passed) {
       const { channel } = hot;
@@ -459,7 +458,7 @@ export class Scheduler<W extends Schedulable> {
       if (!mayTake(worker)) continue;
       const { channel } = worker;
       const { ready } = channel;
-      const isSpared = worker.headway.passed || this.#mute.has(worker) ||
+      const isSpared = worker.headway.passed || this.#mute?.has(worker) ||
         (!this.#blocking && this.#comesTooEarly(call, channel)) ||
         (isFew && worker !== hot && (!ready || others-- <= 0));
       if (isSpared) {
