@@ -58,13 +58,10 @@ export interface Channel {
   /** Whether a watchdog in the worker will end what runs there. */
   readonly guarded: boolean;
   /**
-   * Finds which call that may wait for others another one would be behind: the last
-   * that was sent, of those that are older or have begun.
-   *
-   * @param number The number of the other call.
-   * @returns The number; -1 if there is none.
+   * The number of the call that was sent last of those that may wait for others and
+   * have not been answered; -1 if there is none.
    */
-  lastWaiter(number: number): number;
+  readonly lastWaiter: number;
   /** What {@linkcode Channel.pace} would be if a call of this function were sent. */
   paceOf(fn: AnyFunction): number;
   /** Starts to use the wire. */

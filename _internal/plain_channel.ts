@@ -32,7 +32,7 @@ export class PlainChannel extends Posting implements Channel {
   }
 
   /** It has one call at most. */
-  lastWaiter(): number {
+  get lastWaiter(): number {
     return this.#call?.mayWait ? this.#call.number : -1;
   }
 

@@ -119,11 +119,8 @@ export class Scheduler<W extends Schedulable> {
   #dealTo: number | undefined;
   /** Whether this thread is to block. */
   #blocking = false;
-  /**
-   * While it does, as calls are dealt out anew since some worker is idle: those that
-   * begin nothing, as they may be dead. None is preferred then.
-   */
-  #mute: ReadonlySet<W> | undefined;
+  /** Whether it does, and some worker is idle: then none is preferred. */
+  #evenly = false;
   /** Calls that may wait for others were sent ahead, as it was to block. */
   #early = false;
   /** They are to come back when it goes on. */
@@ -223,11 +220,6 @@ export class Scheduler<W extends Schedulable> {
   /** Sends what can be sent. */
   send(): void {
     if (!this.#allReady) this.#lookForReady();
-    if (this.#early && this.#maySend && this.#queue.length > 0) {
-      // Else what is newer might begin before, and wait for what is behind these.
-      this.#early = false;
-      this.#takeAllBack();
-    }
     while (this.#maySend && this.#queue.length > 0) {
       const call = this.#queue.at(0)!;
       if (call.settled) {
@@ -295,21 +287,16 @@ export class Scheduler<W extends Schedulable> {
   dealWhileBlocking(): void {
     let isIdle = false;
     let waiting = this.#queue.length;
-    const mute = new Set<W>();
     for (const worker of this.#workers) {
       const { channel } = worker;
-      const { unanswered, ready } = channel;
-      if (unanswered === 0) isIdle ||= mayTake(worker) && ready;
-      else {
-        waiting += channel.waiting;
-        if (ready && channel.waiting === unanswered) mute.add(worker);
-      }
+      if (channel.unanswered > 0) waiting += channel.waiting;
+      else if (mayTake(worker) && channel.ready) isIdle = true;
     }
     if (!isIdle || waiting === 0 || !this.#maySend) return;
     this.#takeAllBack();
-    this.#mute = mute;
+    this.#evenly = true;
     this.sendAll();
-    this.#mute = undefined;
+    this.#evenly = false;
   }
 
   /** This thread goes on: what was sent ahead goes back to its place in the queue. */
@@ -429,7 +416,7 @@ export class Scheduler<W extends Schedulable> {
    * is one: this thread may block in wait for it, and see nothing.
    */
   #choose(call: Call): W | undefined {
-    const hot = this.#mute ? undefined : this.#hot;
+    const hot = this.#evenly ? undefined : this.#hot;
     let limit = Infinity;
     if (hot !== undefined && mayTake(hot) && !hot.headway.passed) {
       const { channel } = hot;
@@ -450,15 +437,13 @@ export class Scheduler<W extends Schedulable> {
     let best: W | undefined;
     let last: W | undefined;
     const most = this.#blocking ? Infinity : this.#ahead;
-    // It may wait for others, and has to go where its order wants it, or nowhere.
-    const isStrict = this.#blocking && !isSimple(call);
     let fewest = Infinity;
     let oldest = Infinity;
     for (const worker of this.#workers) {
       if (!mayTake(worker)) continue;
       const { channel } = worker;
       const { ready } = channel;
-      const isSpared = worker.headway.passed || this.#mute?.has(worker) ||
+      const isSpared = worker.headway.passed ||
         (!this.#blocking && this.#comesTooEarly(call, channel)) ||
         (isFew && worker !== hot && (!ready || others-- <= 0));
       if (isSpared) {
@@ -468,18 +453,17 @@ export class Scheduler<W extends Schedulable> {
       // One that is not ready comes after one that is.
       const sent = this.#blocking ? channel.unanswered : channel.inFlight;
       const load = sent + (ready ? 0 : 0.5);
-      if (load >= most || (!isStrict && !channel.hasRoom)) continue;
+      if (load >= most || !channel.hasRoom) continue;
       // What a call waits for is likely to come soon after it: so to none at one that
       // may wait, else to where that came first.
-      const waiter = this.#blocking ? channel.lastWaiter(call.number) : -1;
+      const waiter = this.#blocking ? channel.lastWaiter : -1;
       if (waiter < oldest || (waiter === oldest && load < fewest)) {
         best = worker;
         oldest = waiter;
         fewest = load;
       }
     }
-    if (best === undefined) return last;
-    return best.channel.hasRoom ? best : undefined;
+    return best ?? last;
   }
 
   /**

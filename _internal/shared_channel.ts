@@ -158,10 +158,9 @@ export class SharedChannel extends Posting implements Channel {
     return this.unanswered === 0 && this.#heard === this.#postedRead;
   }
 
-  lastWaiter(number: number): number {
-    const begun = this.begun();
-    const counts = ({ call }: Entry) => call.number < number || call === begun;
-    return this.#waiters.findLast(counts)?.call.number ?? -1;
+  get lastWaiter(): number {
+    this.look();
+    return this.#waiters.at(-1)?.call.number ?? -1;
   }
 
   get guarded(): boolean {

@@ -7,7 +7,7 @@ import {
   assertRejects,
   assertStrictEquals,
 } from "@std/assert";
-import { Barrier, Event, ProcessPool, ThreadPool } from "../mod.ts";
+import { Event, ProcessPool, ThreadPool } from "../mod.ts";
 import { runWithin } from "../_internal/runtime/this_thread.ts";
 import { travel } from "../_internal/dispatcher.ts";
 import { nextTurn } from "../_internal/runtime/loop.ts";
@@ -765,31 +765,6 @@ test(
     await pool.join();
   },
 );
-
-test("A call begins though a worker has just died that seems to be idle", {
-  timeout,
-}, async () => {
-  await using pool = new ProcessPool(2);
-  const cells = sharedCells(1);
-  const meet = (all: Barrier, cells: Int32Array) => {
-    all.waitSync();
-    if (!self.name.endsWith("-1")) return;
-    setTimeout(() => {
-      Atomics.store(cells, 0, 1);
-      self.close();
-    });
-  };
-  const all = new Barrier(2);
-  await Promise.all([1, 2].map(() => pool.apply(meet, [all, cells])));
-  // This thread sees nothing of the end: it is busy until then, and blocks.
-  while (Atomics.load(cells, 0) === 0);
-  const end = performance.now() + 50;
-  while (performance.now() < end);
-  const event = new Event();
-  const call = pool.apply((event: Event) => event.set(), [event]);
-  assert(event.waitSync({ timeout: 10_000 }));
-  await call;
-});
 
 test("A call begins though a worker has just died that had to run it", {
   timeout,

@@ -16,7 +16,6 @@ import type { ChannelEvents } from "../_internal/channel.ts";
 import { PlainChannel } from "../_internal/plain_channel.ts";
 import { SharedChannel } from "../_internal/shared_channel.ts";
 import { Child } from "../_internal/child.ts";
-import { claim } from "../_internal/claim.ts";
 import { Definitions } from "../_internal/definitions.ts";
 import {
   AnswerFrame,
@@ -94,22 +93,6 @@ function newCall(): Call {
   const fn = function named() {};
   return new WatchedCall({ kind: "apply", fn, payload: [] }, () => {});
 }
-
-test("SharedChannel tells which call that may wait another would be behind", {
-  timeout,
-}, () => {
-  const channel = sharedChannel(noted());
-  for (const number of [5, 9, 7, 8]) {
-    const call = newCall();
-    call.number = number;
-    call.mayWait = number !== 8;
-    assert(channel.send(call, true));
-  }
-  const before = [3, 6, 8, 10].map((number) => channel.lastWaiter(number));
-  assertEquals(before, [-1, 5, 7, 7]);
-  assert(claim(channel.memory.cells, LaneCell.Claim));
-  assertEquals(channel.lastWaiter(3), 5, "it has begun");
-});
 
 function assertUnreadable(outcomes: Outcome[]): void {
   assertEquals(outcomes.length, 1);

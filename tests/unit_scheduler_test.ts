@@ -377,9 +377,8 @@ function newPuppet(ready: boolean, pace: number): Puppet {
     get unanswered() {
       return calls.length;
     },
-    lastWaiter(number: number) {
-      return calls.findLast((it) => it.mayWait && it.number < number)?.number ??
-        -1;
+    get lastWaiter() {
+      return calls.findLast(({ mayWait }) => mayWait)?.number ?? -1;
     },
     get waiting() {
       return calls.length - begun;
@@ -777,79 +776,6 @@ test("Before this thread blocks, no call goes behind one that may wait", {
   scheduler.sendAll();
   assertEquals(counts(), [1, 29]);
 });
-
-/** A call that may wait for others, and does not look as if it could not. */
-function newWaiter(): Call {
-  const call = new AwaitedCall({ kind: "apply", fn: square, payload: [{}] });
-  call.mayWait = true;
-  return call;
-}
-
-test("While this thread blocks, a call that may wait passes none that does", {
-  timeout,
-}, () => {
-  const { scheduler, puppets: [first, second], counts, empty } = stage([
-    true,
-    true,
-  ]);
-  empty();
-  const [long, waits, older, newer] = [newCall(0), ...[1, 2, 3].map(newWaiter)];
-  for (const call of [long, waits!]) scheduler.push(call);
-  scheduler.sendAll();
-  assertEquals([first!.begin(), second!.begin()], [long.number, waits!.number]);
-  first!.headway.passed = true;
-  scheduler.push(older!);
-  scheduler.sendAll();
-  assertEquals(counts(), [1, 2], "there is nowhere else");
-  first!.headway.passed = false; // it has answered, or goes on
-  scheduler.push(newer!);
-  scheduler.sendAll();
-  assertEquals(first!.channel.takeBack(), [older!]);
-  assertEquals(second!.channel.takeBack(), [newer!]);
-});
-
-test(
-  "While this thread blocks, a call that may wait goes to its place or to none",
-  {
-    timeout,
-  },
-  () => {
-    const { scheduler, puppets: [first, second], counts, empty } = stage([
-      true,
-      true,
-    ]);
-    empty();
-    scheduler.push(newWaiter());
-    scheduler.sendAll();
-    first!.begin();
-    while (second!.channel.hasRoom) second!.channel.send(newCall(0));
-    scheduler.push(newWaiter());
-    scheduler.sendAll();
-    assertEquals(counts(), [1, 40], "not behind one that waits");
-    second!.channel.takeBack();
-    scheduler.sendAll();
-    assertEquals(counts(), [1, 1]);
-  },
-);
-
-test(
-  "While this thread blocks, who begins nothing is spared at every other look",
-  {
-    timeout,
-  },
-  () => {
-    const { scheduler, counts, empty } = stage([true, true]);
-    empty();
-    scheduler.push(newWaiter());
-    scheduler.sendAll();
-    const seen = [counts()];
-    for (let look = 0; look < 2; look++) {
-      scheduler.dealWhileBlocking();
-      seen.push(counts());
-    }
-    assertEquals(seen, [[1, 0], [0, 1], [1, 0]]);
-  },
-);
 
 test("While this thread blocks, who is idle gets what waits behind others", {
   timeout,
