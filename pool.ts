@@ -765,10 +765,12 @@ export abstract class Pool {
  *   `DOMException` or one of this module's, else `Error`), its name, message,
  *   cause, own properties and the worker's stack.
  * - Calls begin in the order of their submission, each as soon as a worker is free
- *   and this thread sees that. In two cases they are sent ahead, and some may begin
- *   before older ones: calls of functions that are known to take less than 1.5 ms,
- *   by about as long; and all calls before this thread blocks in a `waitSync()`, or
- *   while it is found to be late again and again.
+ *   and this thread sees that; while it blocks in a `waitSync()` it looks up to
+ *   every 10 ms. In two cases calls are sent ahead, and some may begin before older
+ *   ones: those of functions that are known to take less than 1.5 ms, by about as
+ *   long, and others while this thread is found to be late again and again; but
+ *   never those that are given an event or a barrier, or whose pool's initializer
+ *   was.
  * - A pool with nothing to do does not keep the program from ending; nor does what
  *   runs on after a `map` that failed, or an iteration that was left.
  * - Until it ends it keeps each function that it was given, once for each source

@@ -6,7 +6,6 @@
  */
 
 import type { AnyFunction } from "./callable.ts";
-import type { Parcel } from "./payload.ts";
 import type { Limits } from "./limits.ts";
 import { release } from "./runtime/loop.ts";
 import { reportUncaught } from "./runtime/this_thread.ts";
@@ -95,15 +94,10 @@ export abstract class Call {
   /** How many were submitted before it; set by an executor that deals calls out. */
   number = 0;
   /**
-   * Whether it is known to be given an event or a barrier, so that it may wait for
-   * what another call does; set when it is about to be sent.
+   * Whether it is known to have an event or a barrier, so that it may wait for what
+   * another call does; set when it is about to be sent, or before.
    */
   mayWait = false;
-  /**
-   * Its payload, once what is to be transferred was moved out of the caller's hands
-   * and not to a worker: it is copied then, as often as need be.
-   */
-  own: Parcel | undefined;
   /** Where its payload is since it was taken back, so that it need not go there again. */
   kept: KeptPayload | undefined;
   readonly request: CallRequest;
@@ -196,8 +190,8 @@ export class AwaitedCall extends Call {
  * @param call The call.
  * @returns Whether it does.
  */
-export function takesBuffers({ own, request: { transfer } }: Call): boolean {
-  return own === undefined && transfer !== undefined && transfer.length > 0;
+export function takesBuffers({ request: { transfer } }: Call): boolean {
+  return transfer !== undefined && transfer.length > 0;
 }
 
 /** Numbers about an executor. */

@@ -38,12 +38,12 @@ import { hearsOn } from "./runtime/which.ts";
 export interface Channel {
   /** Whether the worker has run its initializer. */
   readonly ready: boolean;
-  /** How many calls were sent and not answered. */
+  /** How many calls were sent of whose answers nobody was told. */
   readonly inFlight: number;
-  /** How many of them have not begun. */
-  readonly waiting: number;
-  /** How many of them the worker has yet to answer. */
+  /** How many of them the worker had not answered at the last look. */
   readonly unanswered: number;
+  /** How many of these have not begun. */
+  readonly waiting: number;
   /** Whether every answer is here, if not told: the worker is needed no more. */
   readonly isComplete: boolean;
   /** Whether another call can be sent now. */
@@ -57,11 +57,6 @@ export interface Channel {
   readonly pace: number;
   /** Whether a watchdog in the worker will end what runs there. */
   readonly guarded: boolean;
-  /**
-   * The number of the call that was sent last of those that may wait for others and
-   * have not been answered; -1 if there is none.
-   */
-  readonly lastWaiter: number;
   /** What {@linkcode Channel.pace} would be if a call of this function were sent. */
   paceOf(fn: AnyFunction): number;
   /** Starts to use the wire. */
@@ -78,13 +73,12 @@ export interface Channel {
    * Sends a call.
    *
    * @param call The call.
-   * @param anyway Whether it is to be sent although it may wait for other calls and
+   * @returns Whether it was sent: not if it turns out that it may wait for others, and
    * the worker has some.
-   * @returns Whether it was sent.
    * @throws If the call cannot be sent; nothing was sent then, or, if it is an
    * {@linkcode UnsentError} that says so, it is in flight and will not begin.
    */
-  send(call: Call, anyway?: boolean): boolean;
+  send(call: Call): boolean;
   /** Whether any of these calls is in flight. */
   has(calls: ReadonlySet<Call>): boolean;
   /** The call that the worker has begun, if it has not answered it. */
@@ -160,8 +154,8 @@ export abstract class Posting {
   /** Someone waits for the last messages of a worker that has ended. */
   #last: { promise: Promise<void>; end: () => void } | undefined;
 
-  /** As of {@linkcode Channel.inFlight}. */
-  abstract readonly inFlight: number;
+  /** As of {@linkcode Channel.unanswered}. */
+  abstract readonly unanswered: number;
 
   /**
    * @param events Who is told.
@@ -264,7 +258,6 @@ export abstract class Posting {
   /** Posts a message with the payload of a call; as of {@linkcode Channel.send}. */
   protected postPayload(
     call: Call,
-    anyway: boolean,
     message: (parcel: Parcel) => ToServer,
   ): boolean {
     const { fn, kind, payload } = call.request;
@@ -272,17 +265,10 @@ export abstract class Posting {
     const owner = nameOf(fn);
     let packed = false;
     try {
-      const parcel = call.own ?? pack(payload, "args", owner);
+      const parcel = pack(payload, "args", owner);
       packed = true;
-      if (call.own === undefined) call.mayWait = hasShared(parcel.wire.value);
-      if (call.mayWait && !anyway && this.inFlight > 0) return false;
-      if (
-        this.inFlight > 0 && transfer.length > 0 && transfer.every(isBuffer)
-      ) {
-        call.own = moved(parcel, transfer);
-        this.post(message(call.own));
-        return true;
-      }
+      call.mayWait ||= hasShared(parcel.wire.value);
+      if (call.mayWait && this.unanswered > 0) return false;
       this.post(message(parcel), [...transfer, ...parcel.transfer]);
       return true;
     } catch (error) {
@@ -333,15 +319,4 @@ export abstract class Posting {
       return fail(error);
     }
   }
-}
-
-/** Whether an object that is to be transferred is nothing but memory. */
-function isBuffer(it: unknown): boolean {
-  return it instanceof ArrayBuffer;
-}
-
-/** Moves what is to be transferred into a payload of this thread's own. */
-function moved(parcel: Parcel, transfer: Transferable[]): Parcel {
-  const options = { transfer: [...transfer, ...parcel.transfer] };
-  return { wire: structuredClone(parcel.wire, options), transfer: [] };
 }

@@ -76,11 +76,11 @@ export function decode(wire: ValueWire): unknown {
 /**
  * Tells whether there are events or barriers in a value.
  *
- * @param wire What was made of it.
+ * @param wire What was made of it, if there is one.
  * @returns Whether there are.
  */
-export function hasShared(wire: ValueWire): boolean {
-  return wire.stand?.some(([, it]) => isShared(it)) ?? false;
+export function hasShared(wire: ValueWire | undefined): boolean {
+  return wire?.stand?.some(([, it]) => isShared(it)) ?? false;
 }
 
 function isShared(wire: SharedWire | TaskWire): wire is SharedWire {

@@ -27,7 +27,7 @@ import {
   SharedChannel,
 } from "./shared_channel.ts";
 import { Child } from "./child.ts";
-import type { ValueWire } from "./codec.ts";
+import { hasShared, type ValueWire } from "./codec.ts";
 import { Consumer } from "./consumer.ts";
 import { Definitions } from "./definitions.ts";
 import { WorkerExitError } from "./errors.ts";
@@ -78,10 +78,10 @@ const WATCHDOG_GRACE_MS = 1000;
 /** After so many workers that ended before they answered anything, no more are made. */
 const MAX_USELESS = 16;
 
-/** So many workers at most that have calls have a successor before they have ended. */
-const MAX_EARLY = 16;
-
-/** And so many of which messages with answers have yet to be heard. */
+/**
+ * So many workers at most have a successor before they have ended, of which messages
+ * with answers have yet to be heard.
+ */
 const MAX_UNHEARD = 64;
 
 /** So often answers to earlier calls are waited for before a worker is stopped. */
@@ -108,6 +108,8 @@ export class Dispatcher implements Executor {
   readonly #options: DispatcherOptions;
   readonly #scheduler: Scheduler<Worker>;
   readonly #shared: SharedByWorkers | undefined;
+  /** Whether any call may wait for others, by what the initializer was given. */
+  readonly #mayWait: boolean;
   readonly #consumer: Consumer | undefined;
   /** Threads that are to end, and whether they had a call to run: some may run on. */
   readonly #ending = new Map<Child, boolean>();
@@ -119,11 +121,11 @@ export class Dispatcher implements Executor {
   /** Whether calls are to be sent in the next turn, as some were given up. */
   #refilling = false;
   /** This thread may wait for what a call does, so all that can begin has to. */
-  readonly #whileBlocking = (again: boolean) => {
+  readonly #whileBlocking = (again: boolean): number => {
     this.#spawnNeeded();
-    this.#replaceEarly();
-    if (again) this.#scheduler.dealWhileBlocking();
-    do this.#scheduler.sendAll(); while (this.#replaceEarly());
+    let pause = this.#scheduler.attend(again);
+    while (this.#replaceEarly()) pause = this.#scheduler.attend(again);
+    return pause;
   };
   /** Number of the next worker. */
   #number = 1;
@@ -141,6 +143,7 @@ export class Dispatcher implements Executor {
   /** @param options What workers to have. */
   constructor(options: DispatcherOptions) {
     this.#options = options;
+    this.#mayWait = hasShared(options.initializer?.args);
     const { lane, sizes } = travel;
     const bell = lane === "shared"
       ? new Int32Array(new SharedArrayBuffer(BELL_CELLS * 4))
@@ -191,6 +194,7 @@ export class Dispatcher implements Executor {
     }
     if (this.#unfinished++ === 0) realm.whileBlocking.add(this.#whileBlocking);
     hold();
+    call.mayWait = this.#mayWait;
     this.#scheduler.push(call);
     this.#spawnNeeded(); // whoever submits it may block this thread until it has run
     this.#scheduler.send();
@@ -443,35 +447,34 @@ export class Dispatcher implements Executor {
 
   /**
    * Makes the successors of workers that take no more calls, before they have ended,
-   * for the calls that wait: this thread is to block, and will not see that end.
+   * for the calls that wait: this thread blocks, and does not see that end.
    *
    * @returns Whether it made any.
    */
   #replaceEarly(): boolean {
-    let { queued } = this.#scheduler;
-    const workers = [...this.#scheduler.workers];
-    let busy = 0;
+    const spent: Worker[] = [];
     let unheard = 0;
-    for (const worker of workers) {
-      if (!worker.replaced) continue;
-      if (worker.channel.unanswered > 0) busy++;
-      else if (worker.channel.isComplete) this.#stopThread(worker);
-      else unheard++;
+    for (const worker of this.#scheduler.workers) {
+      const { channel, left, stopping, replaced } = worker;
+      const isFree = channel.unanswered === 0;
+      if (replaced) {
+        if (channel.isComplete) this.#stopThread(worker);
+        else if (isFree) unheard++;
+      } else if (stopping || left === -Infinity || (left === 0 && isFree)) {
+        spent.push(worker);
+      }
     }
-    let most = Math.min(MAX_EARLY - busy, MAX_UNHEARD - unheard);
-    let any = false;
-    for (const worker of workers) {
-      if (queued === 0 || most <= 0) break;
-      const { left, stopping, replaced } = worker;
-      const isSpent = left <= 0 || stopping !== undefined;
-      if (replaced || !isSpent) continue;
-      worker.replaced = any = true;
+    spent.length = Math.min(
+      spent.length,
+      this.#scheduler.queued,
+      Math.max(0, MAX_UNHEARD - unheard),
+    );
+    for (const worker of spent) {
+      worker.replaced = true;
       worker.left = -Infinity;
       this.#spawnSuccessor();
-      queued--;
-      most--;
     }
-    return any;
+    return spent.length > 0;
   }
 
   /** Ends a worker that has a successor, and no more calls. */

@@ -31,11 +31,6 @@ export class PlainChannel extends Posting implements Channel {
     return this.inFlight === 0;
   }
 
-  /** It has one call at most. */
-  get lastWaiter(): number {
-    return this.#call?.mayWait ? this.#call.number : -1;
-  }
-
   /** What was sent may have begun: nothing is sent before the worker is ready. */
   readonly waiting = 0;
 
@@ -63,7 +58,7 @@ export class PlainChannel extends Posting implements Channel {
     const { fn, kind, deadline = 0, transferResult = false, group = 0 } =
       call.request;
     const id = this.define(fn);
-    this.postPayload(call, true, ({ wire }) => ({
+    this.postPayload(call, ({ wire }) => ({
       kind: "call",
       call: kind,
       fn: id,

@@ -42,9 +42,10 @@ export interface Realm {
   /**
    * What is to be done before this thread blocks in a wait, and again and again while
    * it does, as what it waits for may need it: nothing else of this thread goes on
-   * then. Each is told whether it is done again.
+   * then. Each is told whether it is done again, and tells for how many milliseconds
+   * it need not be.
    */
-  readonly whileBlocking: Set<(again: boolean) => void>;
+  readonly whileBlocking: Set<(again: boolean) => number>;
   /** How many threads this one has started that have not ended. */
   children: number;
   /** The URL of the worker file that this thread was started from, if it was. */
@@ -70,7 +71,7 @@ export interface Realm {
 }
 
 /** Its number changes with what a {@linkcode Realm} has: other versions have their own. */
-const KEY = Symbol.for("@multi/processing@1");
+const KEY = Symbol.for("@multi/processing@2");
 
 function newRealm(): Realm {
   return {

@@ -46,6 +46,14 @@ const CALM_ANSWERS = 256;
 /** So often answers are read between two looks for workers that were passed. */
 const READS_PER_LOOK = 1024;
 
+/**
+ * While this thread blocks it looks this often whether a call can begin: after a
+ * share of the time for which none did, within bounds.
+ */
+const ATTEND_SHARE = 0.25;
+const MIN_ATTEND_MS = 0.25;
+const MAX_ATTEND_MS = 10;
+
 /** How far a worker has come; only a {@linkcode Scheduler} changes it. */
 export interface Headway {
   /** What it had claimed when that was last looked at, and since when. */
@@ -59,6 +67,14 @@ export interface Headway {
   passed: boolean;
   /** What it was sent last was known to be short, and may have been sent ahead. */
   short: boolean;
+  /** The oldest of its calls may wait for others: none goes behind it. */
+  waits: boolean;
+  /**
+   * When its calls were given to others, as it had begun none of them and this
+   * thread, which blocked, could not see whether it had ended; later is more. `0`
+   * once it begins one.
+   */
+  mute: number;
 }
 
 /** A worker, for whoever gives it calls. */
@@ -117,14 +133,10 @@ export class Scheduler<W extends Schedulable> {
   #maySend = true;
   /** How many workers get some of the calls that are being dealt out anew. */
   #dealTo: number | undefined;
-  /** Whether this thread is to block. */
-  #blocking = false;
-  /** Whether it does, and some worker is idle: then none is preferred. */
-  #evenly = false;
-  /** Calls that may wait for others were sent ahead, as it was to block. */
-  #early = false;
-  /** They are to come back when it goes on. */
-  #recalls = false;
+  /** While this thread blocks: how many calls had begun, and since when no more. */
+  #attended = { begun: 0, since: 0 };
+  /** How often calls were given to others as their worker had begun none. */
+  #mutes = 0;
 
   /**
    * @param events Who is told.
@@ -232,21 +244,19 @@ export class Scheduler<W extends Schedulable> {
       this.#maySend = true;
       if (this.#queue.at(0) !== call) continue; // a getter has ended the pool
       if (worker === undefined) return;
-      const { channel } = worker;
-      const isIdle = channel.inFlight === 0;
+      const { channel, headway } = worker;
+      const isIdle = channel.unanswered === 0;
       // It waits for an idle worker: its buffers could not be taken back, or it may
-      // wait for others, and what it waits for must not be behind it. It does not
-      // while this thread blocks, which may be for that very call.
-      const waits = takesBuffers(call) || call.mayWait;
-      if (waits && !isIdle && !this.#blocking) return;
+      // wait for others, and what it waits for must not be behind it.
+      if (!isIdle && (takesBuffers(call) || call.mayWait)) return;
       this.#queue.shift();
       let unsent: UnsentError | undefined;
       try {
         this.#maySend = false;
-        if (isIdle) worker.headway.fresh = true;
-        if (!channel.send(call, this.#blocking)) return this.requeue([call]);
-        worker.headway.short = channel.pace < Infinity;
-        if (!isIdle && (waits || call.mayWait)) this.#early = true;
+        if (isIdle) headway.fresh = true;
+        if (!channel.send(call)) return this.requeue([call]);
+        headway.short = channel.pace < Infinity;
+        if (isIdle) headway.waits = call.mayWait;
       } catch (error) {
         unsent = error instanceof UnsentError ? error : new UnsentError(error);
       } finally {
@@ -264,48 +274,48 @@ export class Scheduler<W extends Schedulable> {
   }
 
   /**
-   * Sends all that there is room for, as this thread is to block: it may wait for
-   * what a call in the queue does. Answers make room, of which nobody is told yet,
-   * as that may call the user.
+   * Sees to the workers while this thread blocks: it may wait for what a call in the
+   * queue does. Nobody is told of an answer, as that may call the user.
+   *
+   * @param again Whether that was done since it blocks.
+   * @returns For how many milliseconds this need not be done again.
    */
-  sendAll(): void {
-    const before = this.#blocking; // a getter may block this thread
-    this.#blocking = true;
-    for (const { channel } of this.#workers) channel.look();
-    this.#lookForPassed();
-    this.send();
-    this.#blocking = before;
-    if (!this.#early || this.#recalls) return;
-    this.#recalls = true; // once, however often this thread looks while it blocks
-    queueMicrotask(this.#recall);
+  attend(again: boolean): number {
+    for (const worker of this.#workers) {
+      worker.channel.look();
+      this.#recallLong(worker);
+    }
+    if (again) this.#passOverMute();
+    this.dispatch();
+    if (this.#queue.length === 0) return MAX_ATTEND_MS;
+    const time = performance.now();
+    if (!again || this.#attended.begun !== this.#begun) {
+      this.#attended = { begun: this.#begun, since: time };
+    }
+    const pause = (time - this.#attended.since) * ATTEND_SHARE;
+    return Math.min(Math.max(pause, MIN_ATTEND_MS), MAX_ATTEND_MS);
   }
 
   /**
-   * While this thread blocks: what waits at busy workers comes back, if another has
-   * nothing to do, to be sent there.
+   * If a worker is idle, takes back what others have that have begun nothing: they
+   * may have ended, which this thread cannot see, and nothing newer may pass it.
    */
-  dealWhileBlocking(): void {
+  #passOverMute(): void {
+    if (!this.#maySend) return;
+    const mute: W[] = [];
     let isIdle = false;
-    let waiting = this.#queue.length;
     for (const worker of this.#workers) {
-      const { channel } = worker;
-      if (channel.unanswered > 0) waiting += channel.waiting;
-      else if (mayTake(worker) && channel.ready) isIdle = true;
+      const { ready, unanswered, waiting } = worker.channel;
+      if (!ready) continue;
+      if (unanswered === 0) isIdle ||= mayTake(worker);
+      else if (waiting === unanswered) mute.push(worker);
     }
-    if (!isIdle || waiting === 0 || !this.#maySend) return;
-    this.#takeAllBack();
-    this.#evenly = true;
-    this.sendAll();
-    this.#evenly = false;
+    if (!isIdle) return;
+    for (const worker of mute) {
+      worker.headway.mute = ++this.#mutes;
+      this.requeue(this.takeBack(worker));
+    }
   }
-
-  /** This thread goes on: what was sent ahead goes back to its place in the queue. */
-  readonly #recall = (): void => {
-    if (!this.#maySend) return queueMicrotask(this.#recall);
-    this.#recalls = this.#early = false;
-    this.#takeAllBack();
-    this.dispatch();
-  };
 
   /** Puts all that has not begun back where it came from. */
   #takeAllBack(): void {
@@ -389,7 +399,7 @@ export class Scheduler<W extends Schedulable> {
     let busy = 0;
     let least = Infinity;
     for (const { channel } of this.#workers) {
-      if (channel.inFlight === 0) continue;
+      if (channel.unanswered === 0) continue;
       const { pace, waiting } = channel;
       if (waiting === 0 || pace >= QUICK_US) continue;
       busy++;
@@ -399,7 +409,7 @@ export class Scheduler<W extends Schedulable> {
     this.#look();
     for (const { channel, headway } of this.#workers) {
       // One that is not quick after all may have to give its calls to others.
-      if (channel.inFlight > 0 && !goesOn(headway)) return 0;
+      if (channel.unanswered > 0 && !goesOn(headway)) return 0;
     }
     return least / 1000;
   }
@@ -413,57 +423,43 @@ export class Scheduler<W extends Schedulable> {
    * more than such calls are worth. That a call is not quick after all is seen
    * before the pool sleeps; see {@linkcode Scheduler.#balance}. One that may wait
    * for others, as it has more than simple values, has a worker of its own if there
-   * is one: this thread may block in wait for it, and see nothing.
+   * is one.
    */
   #choose(call: Call): W | undefined {
-    const hot = this.#evenly ? undefined : this.#hot;
+    const hot = this.#hot;
     let limit = Infinity;
-    if (hot !== undefined && mayTake(hot) && !hot.headway.passed) {
-      const { channel } = hot;
-      if (channel.inFlight === 0) return hot;
+    if (hot !== undefined && mayTake(hot) && isTrusted(hot)) {
+      const { channel, headway } = hot;
+      if (channel.unanswered === 0) return hot;
       // What is there may be of another function than this call.
-      const pace = Math.max(channel.pace, paceOf(channel, call));
+      const pace = headway.waits
+        ? Infinity
+        : Math.max(channel.pace, paceOf(channel, call));
       if (pace < QUICK_US) {
         this.#events.onDoubt();
-        limit = this.#dealTo ?? worthwhile(pace, channel.inFlight + 1, cores);
-        if (limit <= 1) {
-          if (channel.hasRoom) return hot;
-          if (!this.#blocking) return undefined;
-        }
+        limit = this.#dealTo ?? worthwhile(pace, channel.unanswered + 1, cores);
+        if (limit <= 1) return channel.hasRoom ? hot : undefined;
       }
     }
     const isFew = limit !== Infinity; // the hot one and few others
     let others = limit - 1;
     let best: W | undefined;
-    let last: W | undefined;
-    const most = this.#blocking ? Infinity : this.#ahead;
-    let fewest = Infinity;
-    let oldest = Infinity;
+    let fewest = this.#ahead;
     for (const worker of this.#workers) {
       if (!mayTake(worker)) continue;
-      const { channel } = worker;
+      const { channel, headway } = worker;
       const { ready } = channel;
-      const isSpared = worker.headway.passed ||
-        (!this.#blocking && this.#comesTooEarly(call, channel)) ||
-        (isFew && worker !== hot && (!ready || others-- <= 0));
-      if (isSpared) {
-        if (this.#blocking && channel.hasRoom) last = worker;
-        continue;
-      }
+      if (headway.passed || this.#comesTooEarly(call, worker)) continue;
+      if (isFew && worker !== hot && (!ready || others-- <= 0)) continue;
       // One that is not ready comes after one that is.
-      const sent = this.#blocking ? channel.unanswered : channel.inFlight;
-      const load = sent + (ready ? 0 : 0.5);
-      if (load >= most || !channel.hasRoom) continue;
-      // What a call waits for is likely to come soon after it: so to none at one that
-      // may wait, else to where that came first.
-      const waiter = this.#blocking ? channel.lastWaiter : -1;
-      if (waiter < oldest || (waiter === oldest && load < fewest)) {
-        best = worker;
-        oldest = waiter;
-        fewest = load;
-      }
+      const load = channel.unanswered + (ready ? 0 : 0.5);
+      const isBetter = load < fewest ||
+        (load === fewest && headway.mute < (best?.headway.mute ?? 0));
+      if (!isBetter || !channel.hasRoom) continue;
+      best = worker;
+      fewest = load;
     }
-    return best ?? last;
+    return best;
   }
 
   /**
@@ -471,11 +467,12 @@ export class Scheduler<W extends Schedulable> {
    * takes long, or what is there does: one that waits behind another's would be
    * passed by newer ones.
    */
-  #comesTooEarly(call: Call, channel: Channel): boolean {
+  #comesTooEarly(call: Call, { channel, headway }: W): boolean {
     if (this.#workers.size === 1) return false;
-    const { inFlight, ready } = channel;
+    const { unanswered, ready } = channel;
     if (!ready && this.#someReady) return true;
-    if (inFlight <= this.#lead.calls) return false;
+    if (unanswered > 0 && headway.waits) return true; // perhaps for this call
+    if (unanswered <= this.#lead.calls) return false;
     if (channel.pace === Infinity) return true;
     try {
       return channel.paceOf(call.request.fn) === Infinity;
@@ -516,7 +513,7 @@ export class Scheduler<W extends Schedulable> {
       if (!channel.ready) this.#allReady = false;
       else if (mayTake(worker)) {
         this.#someReady = true;
-        isIdle ||= channel.inFlight === 0;
+        isIdle ||= channel.unanswered === 0;
       }
     }
     if (this.#allReady || !isIdle) return;
@@ -556,11 +553,10 @@ export class Scheduler<W extends Schedulable> {
       let fullest: W | undefined;
       let most = 0;
       for (const worker of this.#workers) {
-        const { inFlight, ready } = worker.channel;
-        const { passed } = worker.headway; // until its answer was dealt with
-        if (inFlight > 0) busy++;
-        else if (mayTake(worker) && ready && !passed) idle = true;
-        if (inFlight <= most + (ready ? 1 : 0)) continue;
+        const { unanswered, ready } = worker.channel;
+        if (unanswered > 0) busy++;
+        else if (mayTake(worker) && ready) idle = true;
+        if (unanswered <= most + (ready ? 1 : 0)) continue;
         if (left.has(worker)) continue;
         const { waiting } = worker.channel;
         if (waiting > most) {
@@ -569,7 +565,7 @@ export class Scheduler<W extends Schedulable> {
         }
       }
       if (!idle || fullest === undefined) return again;
-      const hotIsIdle = this.#hot?.channel.inFlight === 0;
+      const hotIsIdle = this.#hot?.channel.unanswered === 0;
       const limit = goesOn(fullest.headway)
         ? worthwhile(fullest.channel.pace, most + 1, cores)
         : Infinity;
@@ -613,12 +609,11 @@ export class Scheduler<W extends Schedulable> {
     const going: W[] = [];
     let any = false;
     for (const worker of this.#workers) {
-      // Nobody is told of its answer while this thread blocks.
-      if (this.#blocking && worker.channel.unanswered === 0) {
-        worker.headway.passed = false;
-      }
-      if (!worker.headway.passed) going.push(worker);
-      else if (worker.channel.waiting > 0) any = true; // as this thread blocked
+      const { channel, headway } = worker;
+      channel.look();
+      // While this thread blocks nobody is told of an answer.
+      if (channel.unanswered === 0) headway.passed = false;
+      if (!headway.passed) going.push(worker);
     }
     let others = going.length - 1;
     for (const { channel: { waiting, unanswered }, headway } of going) {
@@ -645,6 +640,7 @@ export class Scheduler<W extends Schedulable> {
       if (more === 0) continue;
       headway.claimed = claimed;
       headway.since = time;
+      headway.mute = 0;
       this.#begun += more;
       moved.push(headway);
     }
@@ -665,6 +661,8 @@ export function noHeadway(): Headway {
     before: 0,
     passed: false,
     short: false,
+    waits: false,
+    mute: 0,
   };
 }
 
@@ -692,6 +690,11 @@ export function worthwhile(
 /** Whether a worker may be sent another call. */
 function mayTake({ left, stopping }: Schedulable): boolean {
   return left > 0 && stopping === undefined;
+}
+
+/** Whether a worker may come before others. */
+function isTrusted({ headway: { passed, mute } }: Schedulable): boolean {
+  return !passed && mute === 0;
 }
 
 /** Whether a worker has begun a call, or was sent its first ones, lately. */

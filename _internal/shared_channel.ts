@@ -91,8 +91,6 @@ export class SharedChannel extends Posting implements Channel {
   #read = 0;
   /** The calls that were sent and not answered, oldest first. */
   readonly #entries = new Queue<Entry>();
-  /** Those of them that may wait for others, in the same order. */
-  readonly #waiters: Entry[] = [];
   /** Answers that were read, oldest first, of which somebody is to be told. */
   readonly #answered = new Queue<Answer>();
   /** What is wrong with the frame after these, and when that was seen. */
@@ -150,17 +148,12 @@ export class SharedChannel extends Posting implements Channel {
   }
 
   get unanswered(): number {
-    this.look();
     return this.#entries.length;
   }
 
   get isComplete(): boolean {
-    return this.unanswered === 0 && this.#heard === this.#postedRead;
-  }
-
-  get lastWaiter(): number {
     this.look();
-    return this.#waiters.at(-1)?.call.number ?? -1;
+    return this.unanswered === 0 && this.#heard === this.#postedRead;
   }
 
   get guarded(): boolean {
@@ -200,10 +193,9 @@ export class SharedChannel extends Posting implements Channel {
     this.#cells[LaneCell.Favoured] = isNext ? 1 : 0;
   }
 
-  send(call: Call, anyway = false): boolean {
+  send(call: Call): boolean {
     const { request, kept } = call;
     if (kept?.by === this) {
-      if (call.mayWait && !anyway && this.inFlight > 0) return false;
       this.#sendAgain(call, kept.number);
       return true;
     }
@@ -214,7 +206,7 @@ export class SharedChannel extends Posting implements Channel {
     const limit = at + ring.largest;
     let end = values;
     let count = 0;
-    if (takesBuffers(call) || call.own !== undefined) end = -1;
+    if (takesBuffers(call)) end = -1;
     else if (request.kind !== "apply" || mayShare(request.payload)) {
       end = writeValue(ring, values, limit, request.payload, true);
       count = CallFrame.Whole;
@@ -231,7 +223,7 @@ export class SharedChannel extends Posting implements Channel {
     }
     let isSent = false;
     try {
-      return this.postPayload(call, anyway, ({ wire }) => {
+      return this.postPayload(call, ({ wire }) => {
         // The frame first: the message wakes the worker, which finds it then.
         this.#publish(call, at, values, fn, this.#payloadsPosted, true);
         this.#payloadsPosted = (this.#payloadsPosted + 1) | 0;
@@ -255,7 +247,7 @@ export class SharedChannel extends Posting implements Channel {
     // None is in flight if a getter of the payload has ended the worker.
     if (this.#entries.length === 0) return false;
     if (!claims.takeBackLast(this.#cells, LaneCell.Claim)) return false;
-    this.#at = this.#forget(this.#entries.takeLast(1))[0]!.from;
+    this.#at = this.#entries.takeLast(1)[0]!.from;
     this.#payloadsPosted = (this.#payloadsPosted - 1) | 0;
     return true;
   }
@@ -288,9 +280,7 @@ export class SharedChannel extends Posting implements Channel {
     this.#lastFunction = request.fn;
     this.#lastNumber = fn;
     const number = posted ? count : undefined;
-    const entry = { call, from: this.#at, number };
-    this.#entries.push(entry);
-    if (call.mayWait) this.#waiters.push(entry);
+    this.#entries.push({ call, from: this.#at, number });
     this.#at = end;
     claims.send(this.#cells, LaneCell.Claim);
   }
@@ -325,6 +315,7 @@ export class SharedChannel extends Posting implements Channel {
   begun(): Call | undefined {
     // The worker runs one at a time, so it is the last one that was claimed,
     // and it has answered those before it.
+    this.look();
     const claimed = this.unanswered - this.waiting;
     return claimed > 0 ? this.#entries.at(claimed - 1)!.call : undefined;
   }
@@ -332,7 +323,7 @@ export class SharedChannel extends Posting implements Channel {
   takeBack(): Call[] {
     const count = claims.takeBack(this.#cells, LaneCell.Claim);
     if (count === 0) return [];
-    const entries = this.#forget(this.#entries.takeLast(count));
+    const entries = this.#entries.takeLast(count);
     this.#at = entries[0]!.from;
     const calls: Call[] = [];
     const numbers: number[] = [];
@@ -364,19 +355,13 @@ export class SharedChannel extends Posting implements Channel {
     this.#ring();
   }
 
-  /** Notes that the last calls are not in flight any more. */
-  #forget(entries: Entry[]): Entry[] {
-    const gone = new Set(entries);
-    while (gone.has(this.#waiters.at(-1)!)) this.#waiters.pop();
-    return entries;
-  }
-
   abandon(): Call[] {
     this.#isAbandoned = true;
     this.allCame();
     claims.takeBack(this.#cells, LaneCell.Claim);
-    const calls = this.#forget(this.#entries.clear()).map(({ call }) => call);
-    return [...this.#answered.clear().map(({ call }) => call), ...calls];
+    return [...this.#answered.clear(), ...this.#entries.clear()].map(
+      ({ call }) => call,
+    );
   }
 
   look(): void {
@@ -409,9 +394,7 @@ export class SharedChannel extends Posting implements Channel {
       value = readValue(ring, { at: at + HEADER }, end);
     }
     this.#read = end;
-    const entry = this.#entries.shift()!;
-    if (this.#waiters[0] === entry) this.#waiters.shift();
-    const { call } = entry;
+    const { call } = this.#entries.shift()!;
     this.#answered.push({ call, kind, time: word - kind, value });
     return true;
   }

@@ -33,8 +33,6 @@ const BRIEF_MS = 0.05;
 const BRIEF_CREDIT_MS = 6.4;
 /** How many microtasks a continuation may take before a spin begins. */
 const HOPS = 8;
-/** While a thread blocks that others may need, it sees to them this often. */
-const ATTEND_MS = 10;
 /** Where a terminated thread sleeps on, it looks this often whether it was terminated. */
 const SLICE_MS = 50;
 
@@ -186,9 +184,8 @@ export class Doorbell {
     if (value !== undefined || timeout === 0) return value;
     leaveIfTerminated();
     const due = timeout === Infinity ? Infinity : now() + timeout;
-    const { whileBlocking } = realm;
-    const attends = whileBlocking.size > 0;
-    if (attends) { for (const callback of whileBlocking) callback(false); }
+    const attends = realm.whileBlocking.size > 0;
+    let next = attends ? attend(false) : Infinity;
     const budget = this.#syncJudge.budget(BRIEF_MS);
     if (budget > 0) {
       value = this.#syncJudge.spin(poll, budget);
@@ -197,7 +194,6 @@ export class Doorbell {
     const slice = stopsBusyThreads || realm.lives.length === 0
       ? Infinity
       : SLICE_MS;
-    let next = attends ? now() + ATTEND_MS : 0;
     // On some runtimes the clock costs a tenth of a wake-up on one core.
     const judging = budget === 0 && cores > 1;
     const began = judging ? now() : 0;
@@ -212,8 +208,7 @@ export class Doorbell {
       leaveIfTerminated();
       // By the clock: others may ring for what does not end this wait.
       if (!attends || now() < next) continue;
-      for (const callback of whileBlocking) callback(true);
-      next = now() + ATTEND_MS;
+      next = attend(true);
     }
     if (judging) this.#syncJudge.slept(now() - began);
     return value;
@@ -261,6 +256,18 @@ export class Doorbell {
     }
     return any;
   }
+}
+
+/**
+ * Sees to those who may need this thread, which blocks.
+ *
+ * @param again Whether it has done so since it blocks.
+ * @returns When it is to be done again, by {@linkcode now}.
+ */
+function attend(again: boolean): number {
+  let pause = Infinity;
+  for (const see of realm.whileBlocking) pause = Math.min(pause, see(again));
+  return now() + pause;
 }
 
 /**

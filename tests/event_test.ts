@@ -387,6 +387,7 @@ test("A thread that blocks sees to others, however often it wakes in vain", {
   let times = 0;
   const attend = (again: boolean) => {
     if (again) times++;
+    return 10;
   };
   realm.whileBlocking.add(attend);
   try {

@@ -252,7 +252,7 @@ test("ProcessPool lets a worker's timers have their turn between async calls", {
 });
 
 for (const blocks of [false, true]) {
-  const when = blocks ? "after its thread has blocked" : "at once";
+  const when = blocks ? "though its thread has blocked" : "at once";
   test(`ProcessPool sends no call behind one that may wait for it, ${when}`, {
     timeout,
   }, async () => {
@@ -272,11 +272,54 @@ for (const blocks of [false, true]) {
       pool.apply(set, [two]),
     ];
     if (blocks && mayBlock) assertFalse(new Event().waitSync({ timeout: 1 }));
-    await null; // what was sent before it blocked comes back
     gate.set();
     await Promise.all([...held, ...calls]);
   });
 }
+
+test(
+  "ProcessPool begins in order what may wait as the initializer has events",
+  {
+    timeout,
+  },
+  async () => {
+    const run = (own: "quick" | "first" | "second" | "third" | "fourth") => {
+      const { go, begun, third, fourth } = (globalThis as Any) as Any;
+      const wait = (event: Event) => event.waitSync({ timeout: 15_000 });
+      if (own === "quick") {
+        const end = performance.now() + 0.2;
+        while (performance.now() < end);
+      } else if (own === "third") third.set();
+      else if (own === "fourth") {
+        if (!wait(third)) return false;
+        fourth.set();
+      } else {
+        begun.waitSync();
+        return own === "first" ? wait(fourth) : wait(go);
+      }
+      return true;
+    };
+    // The first waits for the fourth, that for the third, and all are short till then.
+    for (const early of [["first", "second"], ["second", "first"]] as const) {
+      const [go, third, fourth] = [new Event(), new Event(), new Event()];
+      const begun = new Barrier(3);
+      await using pool = new ProcessPool(2, {
+        initializer: (events: object) => void Object.assign(globalThis, events),
+        initargs: [{ go, third, fourth, begun }],
+      });
+      await Promise.all(
+        Array(300).fill(0).map(() => pool.apply(run, ["quick"])),
+      );
+      const calls = early.map((own) => pool.apply(run, [own]));
+      await begun.wait();
+      for (const own of ["third", "fourth"] as const) {
+        calls.push(pool.apply(run, [own]));
+      }
+      go.set();
+      assertEquals(await Promise.all(calls), [true, true, true, true]);
+    }
+  },
+);
 
 test("ProcessPool runs what may wait for each other side by side", {
   timeout,

@@ -4,10 +4,10 @@ import { test } from "node:test";
 import process from "node:process";
 import { readdirSync } from "node:fs";
 import { assert, assertEquals } from "@std/assert";
-import { Event, ProcessPool, ThreadPool } from "../mod.ts";
+import { Barrier, Event, ProcessPool, ThreadPool } from "../mod.ts";
 import { travel } from "../_internal/dispatcher.ts";
 import { runtime } from "../_internal/runtime/which.ts";
-import { sharedCells } from "./_pools.ts";
+import { outcomes, sharedCells } from "./_pools.ts";
 import { Random } from "./_random.ts";
 
 const timeout = 120_000;
@@ -354,6 +354,194 @@ test("A storm of calls for which a thread blocks lets none of them wait", {
     }
     assertEquals(new Set(await Promise.all(calls)), new Set([true]));
     await Promise.allSettled(given);
+  }
+});
+
+/** In a browser no worker begins while its parent blocks. */
+const blocks = runtime !== "browser";
+
+/** What calls of a pool do that wait for each other, for a while or a signal. */
+const tasks = {
+  meet: async (barrier: Barrier, sync: boolean) => {
+    const limit = { timeout: 30_000 };
+    if (sync) barrier.waitSync(limit);
+    else await barrier.wait(limit);
+    return true;
+  },
+  pass: async (
+    mine: Event | undefined,
+    next: Event | undefined,
+    sync: boolean,
+  ) => {
+    const limit = { timeout: 30_000 };
+    if (sync ? mine?.waitSync(limit) : await mine?.wait(limit)) next?.set();
+    else if (mine === undefined) next?.set();
+    return true;
+  },
+  hold: async (gate: Event) => {
+    await gate.wait();
+    return true;
+  },
+  spin: (milliseconds: number) => {
+    const end = performance.now() + milliseconds;
+    while (performance.now() < end);
+    return true;
+  },
+  size: (buffer: ArrayBuffer) => buffer.byteLength === 9,
+  die: (how: number) => {
+    const { process } = globalThis as Any;
+    if (how === 0 || !process) self.close();
+    else process.exit(3);
+    return new Promise<boolean>(() => {});
+  },
+};
+
+/**
+ * Calls that wait for each other, of which all end as long as they begin in the
+ * order of their submission: as many as there are workers for meet, or wait for
+ * the next one; any number wait for the one before. This thread blocks in wait for
+ * some, and some workers are held up, stopped, or die meanwhile.
+ */
+async function tangle(random: Random, where: string): Promise<void> {
+  const processes = 1 + random.below(4);
+  const limits = random.pick([{}, { maxTasksPerChild: 2 + random.below(9) }]);
+  await using pool = new ProcessPool(processes, limits);
+  const calls = new Set<Promise<unknown>>();
+  const held: (() => Promise<unknown>)[] = [];
+  /** How many workers are held up or about to die. */
+  let away = 0;
+  const expect = (call: Promise<unknown>, end: unknown = true) => {
+    const ended = outcomes([call]).then(([it]) => {
+      assertEquals(it, end, where);
+      calls.delete(ended);
+    });
+    calls.add(ended);
+    return ended;
+  };
+  const few = () => 1 + random.below(processes - away);
+  const sync = () => random.below(2) === 0;
+  const events = (count: number) =>
+    Array.from({ length: count }, () => new Event());
+  const submit = () => {
+    const repeat = (count: number, apply: (i: number) => Promise<unknown>) => {
+      for (let i = 0; i < count; i++) void expect(apply(i));
+    };
+    const many = 1 + random.below(8);
+    switch (random.below(6)) {
+      case 0: {
+        const parties = few();
+        const barrier = new Barrier(parties);
+        const way = sync();
+        return repeat(parties, () => pool.apply(tasks.meet, [barrier, way]));
+      }
+      case 1: {
+        const [...row] = events(many);
+        return repeat(
+          many,
+          (i) => pool.apply(tasks.pass, [row[i - 1], row[i], sync()]),
+        );
+      }
+      case 2: {
+        const count = few();
+        const row = events(count);
+        const way = sync();
+        return repeat(
+          count,
+          (i) => pool.apply(tasks.pass, [row[i + 1], row[i], way]),
+        );
+      }
+      case 3: {
+        const time = random.pick([0, 0, 0, 1, 4]);
+        return repeat(many * 4, () => pool.apply(tasks.spin, [time]));
+      }
+      case 4:
+        return repeat(many, () => {
+          const buffer = new ArrayBuffer(9);
+          return pool.apply(tasks.size, [buffer], { transfer: [buffer] });
+        });
+      default:
+        return repeat(1, async () => {
+          const times = Array(many * 4).fill(0);
+          const all = await pool.map(tasks.spin, times, { chunkSize: 3 });
+          return all.length === times.length;
+        });
+    }
+  };
+  const some = () => {
+    for (let more = random.below(3); more > 0; more--) submit();
+  };
+  for (let step = 0; step < 40; step++) {
+    switch (random.below(9)) {
+      case 0:
+      case 1:
+      case 2:
+        submit();
+        break;
+      case 3: { // this thread waits for one of them
+        some();
+        const event = new Event();
+        void expect(pool.apply(tasks.pass, [undefined, event, true]));
+        some();
+        const limit = { timeout: 20_000 };
+        const isSet = blocks ? event.waitSync(limit) : await event.wait(limit);
+        assert(isSet, `${where}, step ${step}`);
+        break;
+      }
+      case 4: { // and is among those who meet
+        const parties = few();
+        const barrier = new Barrier(parties + 1);
+        const way = sync();
+        for (let i = 0; i < parties; i++) {
+          void expect(pool.apply(tasks.meet, [barrier, way]));
+        }
+        some();
+        await tasks.meet(barrier, blocks);
+        break;
+      }
+      case 5: {
+        if (processes - away === 1) break;
+        away++;
+        const [gate] = events(1);
+        const controller = new AbortController();
+        const { signal } = controller;
+        const aborts = sync();
+        const call = expect(
+          pool.apply(tasks.hold, [gate!], { signal }),
+          aborts ? "AbortError" : true,
+        ).then(() => away--);
+        held.push(() => {
+          if (aborts) controller.abort();
+          else gate!.set();
+          return call;
+        });
+        break;
+      }
+      case 6:
+        await Promise.any([held.shift()?.(), null]);
+        break;
+      case 7:
+        if (processes - away === 1) break;
+        away++;
+        void expect(
+          pool.apply(tasks.die, [random.below(2)]),
+          "WorkerExitError",
+        ).then(() => away--);
+        break;
+      default:
+        await new Promise((resolve) => setTimeout(resolve, random.below(6)));
+    }
+  }
+  for (const letGo of held) void letGo();
+  while (calls.size > 0) await Promise.all(calls);
+}
+
+test("A storm of calls that wait for each other begins them in order", {
+  timeout,
+}, async () => {
+  const seed = Date.now() | 0;
+  const random = new Random(seed);
+  for (let round = 0; round < 10 * part; round++) {
+    await tangle(random, `seed ${seed}, round ${round}`);
   }
 });
 

@@ -217,27 +217,6 @@ test("A worker is told which payloads it need not keep", { timeout }, () => {
   port1.close();
 });
 
-test("Buffers that are sent ahead can be taken back", { timeout }, () => {
-  const messages: ToServer[] = [];
-  const channel = sharedChannel(noted());
-  channel.open({
-    ...fakePort(),
-    postMessage: (message: ToServer) => void messages.push(message),
-  });
-  channel.send(newCall());
-  const buffer = new ArrayBuffer(8);
-  const call = bigCall([buffer]);
-  channel.send(call, true);
-  assertEquals(buffer.byteLength, 0, "moved, as it would be later");
-  assertEquals(channel.takeBack().at(-1), call);
-  // It goes to any other worker.
-  const other = sharedChannel(noted());
-  other.open(fakePort());
-  other.send(call);
-  assertEquals(other.takeBack(), [call]);
-  assertEquals(messages.map(({ kind }) => kind), ["payload", "spare"]);
-});
-
 /** A port to a worker that is told of each payload before it is posted. */
 function watchedPort({ port }: Child, before: () => void): Port {
   return {

@@ -1,7 +1,7 @@
 // Which workers get calls, and in which order the answers of several are read.
 
 import { test } from "node:test";
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertFalse, assertThrows } from "@std/assert";
 import { timeOf } from "../_internal/answer_clock.ts";
 import { AwaitedCall, type Call } from "../_internal/call.ts";
 import type { Channel, Lag } from "../_internal/channel.ts";
@@ -67,13 +67,15 @@ function office() {
     channel.send(new AwaitedCall({ kind: "apply", fn: nothing, payload: [] }));
     const { cells, answers } = channel.memory;
     const ring = ringOf(answers);
-    /** Does what a worker does with the answer to its only call. */
+    let at = 0;
+    /** Does what a worker does with the answer to its next call. */
     const answer = () => {
       const time = timeOf(bell);
       assert(claim(cells, LaneCell.Claim));
-      const end = writeValue(ring, HEADER, ring.largest, name);
-      ring.words[0] = end;
-      ring.words[1] = AnswerFrame.Value | time;
+      const end = writeValue(ring, at + HEADER, at + ring.largest, name);
+      ring.words[at >> 2] = end - at;
+      ring.words[(at >> 2) + 1] = AnswerFrame.Value | time;
+      at = end;
       Atomics.store(cells, LaneCell.Written, end);
       Atomics.add(bell, BellCell.Answers, 1);
     };
@@ -156,7 +158,7 @@ function newCall(value: Any): Call {
 
 /** A scheduler of ready workers, which take calls of a pace and answer none. */
 function quickOffice(workers: number, pace: number) {
-  const { scheduler, hire } = office();
+  const { scheduler, order, hire } = office();
   const hired = Array.from({ length: workers }, (_, i) => hire(`${i}`));
   const send = (count: number) => {
     for (let i = 0; i < count; i++) {
@@ -177,7 +179,7 @@ function quickOffice(workers: number, pace: number) {
   }
   scheduler.answered(hired.at(-1)!.worker); // it is the hot one from now on
   const counts = () => hired.map(({ worker }) => worker.channel.inFlight);
-  return { scheduler, hired, send, counts };
+  return { scheduler, order, hired, send, counts };
 }
 
 test("Calls are worth more workers the longer they take together", {
@@ -300,20 +302,20 @@ test("No quick call goes to a worker that others pass, or that is not ready", {
   assertEquals(counts(), [0, 1, 1, 0]);
 });
 
-test("All that there is room for is sent before this thread blocks", {
+test("While this thread blocks, answers of which nobody is told make room", {
   timeout,
 }, () => {
-  const { scheduler, counts } = quickOffice(3, 1);
-  const long = "x".repeat(3500); // four of them fill a ring
-  for (let i = 0; i < 6; i++) {
-    scheduler.push(newCall(long));
-  }
-  scheduler.send();
-  assert(counts()[2]! > 0);
-  assertEquals(counts().slice(0, 2), [0, 0]);
-  scheduler.sendAll();
-  assertEquals(counts().reduce((sum, it) => sum + it), 6);
-  assertEquals(scheduler.queued, 0);
+  const { scheduler, hired, order, counts } = quickOffice(1, 1);
+  for (let i = 0; i < 5; i++) scheduler.push(newCall("x".repeat(3500)));
+  scheduler.attend(false);
+  assertEquals([counts(), scheduler.queued], [[4], 1], "there is no more room");
+  const told = order.length;
+  for (let i = 0; i < 2; i++) hired[0]!.answer();
+  scheduler.attend(true);
+  assertEquals([counts(), scheduler.queued], [[5], 0]);
+  assertEquals(order.length, told);
+  assert(scheduler.drain());
+  assertEquals(order.length, told + 2);
 });
 
 test("Calls that wait behind one that is not quick go to all who are idle", {
@@ -355,6 +357,8 @@ interface Puppet extends Schedulable {
   readonly channel: Channel & { ready: boolean; pace: number };
   /** Begins a call if it can; returns its number. */
   begin(): number | undefined;
+  /** Ends it, and nobody is told: this thread blocks. */
+  answer(): void;
   /** Ends it; this thread sees that with a delay. */
   end(scheduler: Scheduler<Puppet>, lag?: Lag): void;
   readonly isIdle: boolean;
@@ -376,9 +380,6 @@ function newPuppet(ready: boolean, pace: number): Puppet {
     },
     get unanswered() {
       return calls.length;
-    },
-    get lastWaiter() {
-      return calls.findLast(({ mayWait }) => mayWait)?.number ?? -1;
     },
     get waiting() {
       return calls.length - begun;
@@ -404,10 +405,13 @@ function newPuppet(ready: boolean, pace: number): Puppet {
       claimed = (claimed + 1) & 0xffff;
       return calls[0]!.number;
     },
-    end(scheduler, lag) {
-      if (begun === 0) return;
+    answer() {
       begun = 0;
       calls.shift();
+    },
+    end(scheduler, lag) {
+      if (begun === 0) return;
+      puppet.answer();
       seen = lag;
       scheduler.answered(puppet);
       scheduler.send();
@@ -709,94 +713,146 @@ test(
   },
 );
 
-test(
-  "What was sent behind a call that others pass, as this thread blocked, comes back",
-  {
-    timeout,
-  },
-  () => {
-    const { scheduler, puppets, counts, begin } = stage([true, true]);
-    const [stuck, other] = puppets;
-    scheduler.clear();
-    begin();
-    scheduler.rest();
-    for (let i = 0; i < 8; i++) {
-      scheduler.push(newCall(i));
-      scheduler.send();
-      other!.begin();
-      other!.end(scheduler);
-    }
-    for (let i = 0; i < 60; i++) scheduler.push(newCall(i));
-    scheduler.sendAll();
-    assertEquals(counts(), [22, 40], "where there was room for no more");
-    scheduler.rest();
-    assertEquals(stuck!.channel.inFlight, 1);
-  },
-);
-
-test("What is sent before this thread blocks is dealt out evenly", {
+test("No call goes behind one that may wait, however short it is", {
   timeout,
 }, () => {
-  const { scheduler, counts } = stage([true, true]);
-  scheduler.sendAll();
+  const { scheduler, counts, empty } = stage([true, true], 100);
+  empty();
+  for (let n = 0; n < 30; n++) {
+    const call = newCall(n);
+    call.mayWait = n === 0 || n === 20;
+    scheduler.push(call);
+  }
+  scheduler.send();
+  assertEquals([counts(), scheduler.queued], [[1, 19], 10]);
+  scheduler.rest();
+  assertEquals([counts(), scheduler.queued], [[1, 19], 10]);
+});
+
+test("While this thread blocks, a worker gets the next call once it is free", {
+  timeout,
+}, () => {
+  const { scheduler, puppets: [first, second], counts } = stage([true, true]);
+  const begun = () => [first!.begin(), second!.begin()];
+  assertEquals(begun(), [0, 1]);
+  scheduler.attend(false);
+  assertEquals(counts(), [1, 1]);
+  second!.answer();
+  scheduler.attend(true);
+  assertEquals(begun(), [undefined, 2]);
+  for (const puppet of [first, second]) puppet!.answer();
+  scheduler.attend(true);
+  assertEquals(begun(), [3, 4]);
+});
+
+test("While this thread blocks, what turns out to take long comes back", {
+  timeout,
+}, () => {
+  const { scheduler, puppets, counts, begin } = stage([true, true], 100);
   assertEquals(counts(), [20, 20]);
+  begin();
+  for (const { channel } of puppets) channel.pace = Infinity;
+  scheduler.attend(true);
+  assertEquals([counts(), scheduler.queued], [[1, 1], 38]);
 });
 
-test("Before this thread blocks, who is ready comes first", { timeout }, () => {
-  const { scheduler, puppets: [first], counts, empty } = stage([true, true]);
-  empty();
-  first!.channel.ready = false;
-  scheduler.push(newCall(0));
-  scheduler.sendAll();
-  assertEquals(counts(), [0, 1]);
-});
-
-test("Before this thread blocks, no call goes behind one that may wait", {
+test("While this thread blocks, who begins nothing is the last to get calls", {
   timeout,
 }, () => {
-  const { scheduler, counts, empty } = stage([
-    true,
-    true,
+  const { scheduler, puppets, counts, empty } = stage([true, true, true]);
+  empty();
+  scheduler.push(newCall(0));
+  scheduler.attend(false);
+  const seen = [counts()];
+  for (let look = 0; look < 4; look++) {
+    scheduler.attend(true);
+    seen.push(counts());
+  }
+  assertEquals(seen, [
+    [1, 0, 0],
+    [0, 1, 0],
+    [0, 0, 1],
+    [1, 0, 0],
+    [0, 1, 0],
   ]);
-  empty();
-  for (let n = 0; n < 30; n++) {
-    const call = newCall(n);
-    call.mayWait = n === 0 || n === 2;
-    scheduler.push(call);
-  }
-  scheduler.sendAll();
-  // The third goes where none waits, and what comes then behind the first.
-  assertEquals(counts(), [28, 2]);
-  empty();
-  for (let n = 0; n < 30; n++) {
-    const call = newCall(n);
-    call.mayWait = n === 0;
-    scheduler.push(call);
-  }
-  scheduler.sendAll();
-  assertEquals(counts(), [1, 29]);
+  const [first, second] = puppets;
+  second!.begin();
+  scheduler.push(newCall(1));
+  scheduler.attend(true);
+  assertEquals(counts(), [0, 1, 1]);
+  second!.answer();
+  scheduler.attend(true);
+  assertEquals(counts(), [0, 1, 0], "it has begun one");
+  assertFalse(first!.channel.inFlight > 0);
 });
 
-test("While this thread blocks, who is idle gets what waits behind others", {
+test("While this thread blocks, no call passes one that does not begin", {
+  timeout,
+}, () => {
+  const { scheduler, puppets: [first, second], empty } = stage([true, true]);
+  empty();
+  const [a, b, c] = [0, 1, 2].map(newCall);
+  for (const call of [a, b, c]) scheduler.push(call!);
+  scheduler.attend(false);
+  assertEquals(second!.begin(), b!.number); // the first is dead
+  second!.answer();
+  scheduler.attend(true);
+  assertEquals(second!.begin(), a!.number);
+  second!.answer();
+  scheduler.attend(true);
+  assertEquals(second!.begin(), c!.number);
+  assertEquals(first!.channel.inFlight, 0);
+});
+
+test("A thread that blocks looks the less often the longer nothing begins", {
+  timeout,
+}, () => {
+  const { scheduler, puppets: [only], begin } = stage([true]);
+  withClock((advance) => {
+    begin();
+    scheduler.push(newCall(0));
+    only!.channel.takeBack();
+    const call = newCall({ long: true });
+    call.mayWait = true;
+    scheduler.push(call);
+    const after = (milliseconds: number) => {
+      advance(milliseconds);
+      return scheduler.attend(true);
+    };
+    assertEquals(scheduler.attend(false), 0.25);
+    assertEquals(after(1), 0.25);
+    assertEquals(after(3), 1);
+    assertEquals(after(100), 10);
+    only!.answer();
+    assertEquals(after(0), 10, "it begins none");
+    begin();
+    assertEquals(after(0), 0.25);
+    assertEquals(after(12), 3);
+    assertEquals(scheduler.attend(false), 0.25);
+    scheduler.clear();
+    assertEquals(after(0), 10, "none waits");
+  });
+});
+
+test("What waits behind others goes to who is free, though none is told", {
   timeout,
 }, () => {
   const { scheduler, puppets: [first, second], counts, empty } = stage([
     true,
     true,
-  ]);
+  ], 100);
   empty();
   second!.stopping = newCall(0);
   for (let n = 0; n < 5; n++) scheduler.push(newCall(n));
-  scheduler.sendAll();
+  scheduler.attend(false);
   first!.begin();
-  scheduler.dealWhileBlocking();
-  assertEquals(counts(), [5, 0], "nobody is idle");
+  scheduler.attend(true);
+  assertEquals(counts(), [5, 0], "nobody is free");
   second!.stopping = undefined;
   second!.headway.passed = true; // and has answered since
-  scheduler.dealWhileBlocking();
+  first!.headway.since -= 10; // milliseconds
+  scheduler.attend(true);
   assertEquals(counts(), [3, 2]);
-  scheduler.dealWhileBlocking();
-  assertEquals(counts(), [3, 2], "nobody is idle");
 });
 
 test(
@@ -806,20 +862,20 @@ test(
     const { scheduler, puppets: [first], counts, empty } = stage([
       true,
       true,
-    ]);
+    ], 100);
     empty();
     first!.stopping = newCall(0);
     for (let n = 0; n < 5; n++) scheduler.push(newCall(n));
     scheduler.send();
     scheduler.rest();
-    scheduler.sendAll();
+    scheduler.attend(false);
     assertEquals(counts(), [0, 5]);
   },
 );
 
-test("Calls with buffers, or that may wait, are sent ahead only to block", {
+test("Calls with buffers, or that may wait, are sent to idle workers alone", {
   timeout,
-}, async () => {
+}, () => {
   for (const kind of ["buffers", "waits"]) {
     const { scheduler, counts, begin, empty } = stage(
       [true, true],
@@ -841,11 +897,8 @@ test("Calls with buffers, or that may wait, are sent ahead only to block", {
     scheduler.push(call);
     scheduler.push(newCall(3));
     scheduler.send();
-    assertEquals(counts(), [1, 1], kind);
-    scheduler.sendAll();
-    assertEquals(counts(), [2, 2], kind);
-    await Promise.resolve(); // this thread goes on
-    assertEquals(scheduler.queued, 2, kind);
+    scheduler.attend(false);
+    assertEquals([counts(), scheduler.queued], [[1, 1], 2], kind);
   }
 });
 
