@@ -50,8 +50,8 @@ const READS_PER_LOOK = 1024;
  * While this thread blocks it looks this often whether a call can begin: after a
  * share of the time for which none did, within bounds.
  */
-const ATTEND_SHARE = 0.25;
-const MIN_ATTEND_MS = 0.25;
+const ATTEND_SHARE = 0.1;
+const MIN_ATTEND_MS = 0.1;
 const MAX_ATTEND_MS = 10;
 
 /** How far a worker has come; only a {@linkcode Scheduler} changes it. */
