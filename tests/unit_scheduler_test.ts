@@ -807,14 +807,16 @@ test("While this thread blocks, no call passes one that does not begin", {
 test("A thread that blocks looks the less often the longer nothing begins", {
   timeout,
 }, () => {
-  const { scheduler, puppets: [only], begin } = stage([true]);
-  withClock((advance) => {
-    begin();
-    scheduler.push(newCall(0));
-    only!.channel.takeBack();
-    const call = newCall({ long: true });
+  const { scheduler, puppets: [only], begin, empty } = stage([true]);
+  empty();
+  for (let n = 0; n < 3; n++) {
+    const call = newCall(n);
     call.mayWait = true;
     scheduler.push(call);
+  }
+  scheduler.send();
+  withClock((advance) => {
+    begin();
     const after = (milliseconds: number) => {
       advance(milliseconds);
       return scheduler.attend(true);
