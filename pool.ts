@@ -789,7 +789,8 @@ export abstract class Pool {
  */
 export class ProcessPool extends Pool {
   /**
-   * Creates a pool and starts its workers.
+   * Creates a pool and starts its workers: with an initializer all of them, else one,
+   * and the others as soon as there are calls for them, or after 50 ms.
    *
    * @param processes How many workers; the number of processors by default.
    * @param options Initializer, task limit, permissions, program and name of the

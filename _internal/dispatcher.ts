@@ -66,6 +66,12 @@ export const travel: { lane: "shared" | "plain"; sizes: LaneSizes } = {
   sizes: { calls: 1 << 16, answers: 1 << 17, definitions: 1 << 16 },
 };
 
+/**
+ * For so long a pool's first worker starts alone, unless there are calls for others:
+ * it would have to share the cores with them, and the first call begin later.
+ */
+const ALONE_MS = 50;
+
 /** How long a worker may take from its claim of a call to its watchdog. */
 const CLAIM_GRACE_MS = 20;
 
@@ -137,7 +143,7 @@ export class Dispatcher implements Executor {
   #failed = 0;
   #abandoned = 0;
   #respawned = 0;
-  /** Of these, workers that have not been made yet. */
+  /** Workers that are to be made soon, or once there are calls for them. */
   #due = 0;
 
   /** @param options What workers to have. */
@@ -172,7 +178,11 @@ export class Dispatcher implements Executor {
       });
     }
     try {
-      for (let i = 0; i < options.processes; i++) this.#spawn();
+      // Only an initializer can tell whether its worker is there.
+      const first = options.initializer ? options.processes : 1;
+      for (let i = 0; i < first; i++) this.#spawn();
+      this.#due = options.processes - first;
+      if (this.#due > 0) later(ALONE_MS, this.#spawnRest);
     } catch (error) {
       this.terminate(error); // nobody else could
       throw error;
@@ -434,6 +444,12 @@ export class Dispatcher implements Executor {
       this.#spawnSuccessor();
     }
   }
+
+  /** Makes those that are to be made soon, one in a turn: each takes its time. */
+  readonly #spawnRest = (): void => {
+    this.#spawnDue(1);
+    if (this.#due > 0) nextTurn(this.#spawnRest);
+  };
 
   /** Makes those for which there are calls. */
   #spawnNeeded(): void {

@@ -2,8 +2,15 @@
 
 import { test } from "node:test";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { Event, ProcessPool, ThreadPool, WorkerExitError } from "../mod.ts";
+import {
+  Barrier,
+  Event,
+  ProcessPool,
+  ThreadPool,
+  WorkerExitError,
+} from "../mod.ts";
 import { travel } from "../_internal/dispatcher.ts";
+import { runtime } from "../_internal/runtime/which.ts";
 import {
   abandonsBusyThreads,
   drained,
@@ -291,31 +298,87 @@ test("ProcessPool refuses what it cannot send to the initializer", {
   );
 });
 
-test("A pool whose last worker cannot be started ends the others", {
-  timeout,
-}, () => {
+/** Counts the workers that are made while `use` runs; none is after some. */
+async function countWorkers(
+  most: number,
+  use: (count: () => number, made: SharedArrayBuffer[]) => unknown,
+): Promise<void> {
   const { made, stop } = watchSharedMemory();
-  const rings = () =>
-    made.filter(({ byteLength }) => byteLength === travel.sizes.calls).length;
+  const { calls } = travel.sizes;
+  // The definitions of functions are of the same size.
+  const count = () =>
+    made.filter(({ byteLength }) => byteLength === calls).length - 1;
   const { SharedArrayBuffer: watched } = globalThis;
   globalThis.SharedArrayBuffer = new Proxy(watched, {
     construct(target, args) {
-      // The definitions of functions are of the same size.
-      if (args[0] === travel.sizes.calls && rings() === 3) {
+      if (args[0] === calls && count() === most) {
         throw new RangeError("no more memory");
       }
       return new target(...args as [number]);
     },
   });
   try {
-    assertThrows(() => new ProcessPool(3), RangeError, "no more memory");
+    await use(count, made);
+  } finally {
+    stop();
+  }
+}
+
+test("A pool whose last worker cannot be started ends the others", {
+  timeout,
+}, async () => {
+  await countWorkers(2, (_, made) => {
+    assertThrows(
+      () => new ProcessPool(3, { initializer: () => {} }),
+      RangeError,
+      "no more memory",
+    );
     // By this word a thread learns that it is to end.
     const lives = made.filter(({ byteLength }) => byteLength === 4);
     const ended = lives.filter((life) => new Int32Array(life)[0] === 1);
     assertEquals(ended.length, 2);
-  } finally {
-    stop();
-  }
+  });
+});
+
+test("Calls fail whose worker cannot be started, and all after them", {
+  timeout,
+}, async () => {
+  await countWorkers(1, async () => {
+    const pool = new ProcessPool(2);
+    const calls = [1, 2, 3].map((n) => pool.apply(double, [n]));
+    assertEquals(await outcomes(calls), Array(3).fill("RangeError"));
+    await assertRejects(() => pool.apply(double, [4]), RangeError, "memory");
+    pool.terminate();
+    await pool.join();
+  });
+});
+
+test("A pool starts its first worker alone, and others as there are calls", {
+  timeout,
+}, async () => {
+  await countWorkers(Infinity, async (count) => {
+    await using pool = new ProcessPool(4);
+    assertEquals(count(), 1);
+    const one = pool.apply(double, [1]);
+    assertEquals(count(), 1);
+    const two = pool.apply(double, [2]);
+    assertEquals(count(), 2);
+    assertEquals(await Promise.all([one, two]), [2, 4]);
+    await until(() => count() === 4);
+  });
+});
+
+test("A pool starts all its workers if their initializers may tell", {
+  timeout,
+}, async () => {
+  const all = new Barrier(3);
+  await using _ = new ProcessPool(2, {
+    initializer: (all: Barrier) => void all.waitSync(),
+    initargs: [all],
+  });
+  // In a browser none begins while this thread blocks.
+  if (runtime === "browser") await all.wait({ timeout: 10_000 });
+  else all.waitSync({ timeout: 10_000 });
 });
 
 test("ProcessPool has no more workers than it was made with", {
