@@ -6,6 +6,7 @@
 
 import type { Boot, Job } from "./protocol.ts";
 import { Counter, nextNumber, realm } from "./realm.ts";
+import { now } from "./runtime/loop.ts";
 import { sharedCells } from "./runtime/memory.ts";
 import { type Port, startThread, type Thread } from "./runtime/threads.ts";
 import { canShareMemory, stopsBusyThreads } from "./runtime/which.ts";
@@ -121,8 +122,16 @@ export class Child {
     // Given a moment, a thread that is not busy leaves by itself and says so;
     // what the runtime says after a terminate() is not true.
     this.lingers = true;
+    this.#awaitEnd();
+  }
+
+  /** Abandons the thread if it does not end soon. */
+  #awaitEnd(): void {
+    const due = now() + GRACE_MS;
     later(GRACE_MS, () => {
       if (!this.lingers) return;
+      // Of its end this thread may have yet to hear, as it was blocked itself.
+      if (now() > due + GRACE_MS) return this.#awaitEnd();
       this.#leave(true);
       this.#thread.terminate();
     });
