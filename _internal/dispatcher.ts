@@ -445,10 +445,14 @@ export class Dispatcher implements Executor {
     }
   }
 
-  /** Makes those that are to be made soon, one in a turn: each takes its time. */
+  /**
+   * Makes those that are to be made soon one by one, as each takes its time; the
+   * program may end before.
+   */
   readonly #spawnRest = (): void => {
+    if (this.#state !== "open") return;
     this.#spawnDue(1);
-    if (this.#due > 0) nextTurn(this.#spawnRest);
+    if (this.#due > 0) later(1, this.#spawnRest);
   };
 
   /** Makes those for which there are calls. */

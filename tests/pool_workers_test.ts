@@ -366,6 +366,16 @@ test("A pool starts its first worker alone, and others as there are calls", {
     assertEquals(await Promise.all([one, two]), [2, 4]);
     await until(() => count() === 4);
   });
+  await countWorkers(Infinity, async (count) => {
+    const pool = new ProcessPool(4);
+    const gate = new Event();
+    const call = pool.apply((gate: Event) => gate.wait(), [gate]);
+    pool.close();
+    await gate.wait({ timeout: 150 }); // longer than an open pool would wait
+    gate.set();
+    await Promise.all([call, pool.join()]);
+    assertEquals(count(), 1);
+  });
 });
 
 test("A pool starts all its workers if their initializers may tell", {
