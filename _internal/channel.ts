@@ -38,6 +38,8 @@ import { hearsOn } from "./runtime/which.ts";
 export interface Channel {
   /** Whether the worker has run its initializer. */
   readonly ready: boolean;
+  /** Whether the worker is known to end by itself. */
+  readonly ending: boolean;
   /** How many calls were sent of whose answers nobody was told. */
   readonly inFlight: number;
   /** How many of them the worker had not answered at the last look. */

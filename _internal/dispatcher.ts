@@ -129,6 +129,7 @@ export class Dispatcher implements Executor {
   /** This thread may wait for what a call does, so all that can begin has to. */
   readonly #whileBlocking = (again: boolean): number => {
     this.#spawnNeeded();
+    if (this.#scheduler.maySend) this.#seeEnds();
     let pause = this.#scheduler.attend(again);
     while (this.#replaceEarly()) pause = this.#scheduler.attend(again);
     return pause;
@@ -465,6 +466,24 @@ export class Dispatcher implements Executor {
     this.#spawnDue(needed);
   }
 
+  /** Notes who has ended, which this thread does not hear while it blocks. */
+  #seeEnds(): void {
+    for (const worker of this.#scheduler.workers) {
+      if (worker.left > 0 && worker.channel.ending) this.#seeEnd(worker);
+    }
+  }
+
+  /** A worker has ended, or does so: it takes no more, and begins none. */
+  #seeEnd(worker: Worker): void {
+    worker.left = -Infinity;
+    this.#takeBack(worker);
+  }
+
+  /** As of {@linkcode Worker.useless}, for the successor of one that has ended. */
+  #uselessAfter({ channel, useless }: Worker): number {
+    return channel.begun() === undefined ? useless + 1 : 0;
+  }
+
   /**
    * Makes the successors of workers that take no more calls, before they have ended,
    * for the calls that wait: this thread blocks, and does not see that end.
@@ -480,9 +499,9 @@ export class Dispatcher implements Executor {
       if (replaced) {
         if (channel.isComplete) this.#stopThread(worker);
         else if (isFree) unheard++;
-      } else if (stopping || left === -Infinity || (left === 0 && isFree)) {
-        spent.push(worker);
-      }
+      } else if (left === -Infinity) {
+        if (this.#uselessAfter(worker) <= MAX_USELESS) spent.push(worker);
+      } else if (stopping || (left === 0 && isFree)) spent.push(worker);
     }
     spent.length = Math.min(
       spent.length,
@@ -490,9 +509,10 @@ export class Dispatcher implements Executor {
       Math.max(0, MAX_UNHEARD - unheard),
     );
     for (const worker of spent) {
+      const useless = worker.channel.ending ? this.#uselessAfter(worker) : 0;
       worker.replaced = true;
       worker.left = -Infinity;
-      this.#spawnSuccessor();
+      this.#spawnSuccessor(useless);
     }
     return spent.length > 0;
   }
@@ -514,8 +534,7 @@ export class Dispatcher implements Executor {
 
   /** The worker ended by itself. */
   async #onExit(worker: Worker, code: number, cause: unknown): Promise<void> {
-    worker.left = -Infinity; // it takes no more, and begins none
-    this.#takeBack(worker);
+    this.#seeEnd(worker);
     this.#scheduler.dispatch();
     await worker.channel.settled();
     if (!this.#scheduler.workers.has(worker)) return;
@@ -526,7 +545,7 @@ export class Dispatcher implements Executor {
     }
     const { ready } = channel;
     const isIdle = worker.channel.begun() === undefined;
-    const useless = isIdle ? worker.useless + 1 : 0;
+    const useless = this.#uselessAfter(worker);
     if (isIdle && (!ready || useless > MAX_USELESS)) {
       // Another one would fare no better.
       return this.#break(

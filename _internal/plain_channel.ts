@@ -34,6 +34,7 @@ export class PlainChannel extends Posting implements Channel {
   /** What was sent may have begun: nothing is sent before the worker is ready. */
   readonly waiting = 0;
 
+  readonly ending = false; // that comes as a message
   readonly claimed = 0;
   readonly pace = Infinity;
   readonly next = undefined; // no answer waits to be read

@@ -88,8 +88,8 @@ export const LaneCell = {
   PayloadsPosted: 7 * LINE,
   /** [worker] How many answers were posted, likewise. */
   AnswersPosted: 8 * LINE,
-  /** [worker] `1` once it has run its initializer. */
-  Ready: 9 * LINE,
+  /** [worker] One of {@linkcode Stage}. */
+  Stage: 9 * LINE,
   /** [worker] How many milliseconds the call took whose answer found no other unread. */
   Took: 10 * LINE,
   /** [worker] When it was answered, in milliseconds mod 2^32; before the answer. */
@@ -99,6 +99,16 @@ export const LaneCell = {
    * lately; `0` if that was {@linkcode LONG_US} or more, or is not known. A hint.
    */
   Paces: 12 * LINE,
+} as const;
+
+/** How far a worker has come, in `LaneCell.Stage`. */
+export const Stage = {
+  /** Its initializer has not run yet. */
+  Starting: 0,
+  /** It takes calls. */
+  Ready: 1,
+  /** It ends, which no message may tell a thread that blocks. */
+  Ending: 2,
 } as const;
 
 /** How many words a lane has. */

@@ -28,6 +28,7 @@ import {
   LaneCell,
   type LaneMemory,
   MAX_DEFINITIONS,
+  Stage,
 } from "./protocol.ts";
 import { Queue } from "./queue.ts";
 import { follow, HEADER, lead, type Ring, ringOf, roomAt } from "./ring.ts";
@@ -132,7 +133,11 @@ export class SharedChannel extends Posting implements Channel {
   }
 
   get ready(): boolean {
-    return Atomics.load(this.#cells, LaneCell.Ready) === 1;
+    return Atomics.load(this.#cells, LaneCell.Stage) !== Stage.Starting;
+  }
+
+  get ending(): boolean {
+    return Atomics.load(this.#cells, LaneCell.Stage) === Stage.Ending;
   }
 
   get inFlight(): number {

@@ -3,6 +3,7 @@
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import { Barrier, Event, Process, ProcessPool } from "../mod.ts";
+import { runtime } from "../_internal/runtime/which.ts";
 import {
   drained,
   outcomes,
@@ -358,6 +359,49 @@ test(
       6,
     ]);
     await until(() => pool.stats().respawned === 1);
+  },
+);
+
+test(
+  "ProcessPool starts another worker at once for one that has ended unseen",
+  {
+    timeout,
+  },
+  async () => {
+    const ways: (() => unknown)[] = [
+      () => {
+        const { process } = globalThis as Any;
+        process.exit(3);
+      },
+      () => {
+        self.close();
+        return new Promise(() => {});
+      },
+    ];
+    // Under `bun test` a worker's uncaught error waits for the thread of the tests.
+    if (runtime !== "bun") {
+      ways.push(() => {
+        setTimeout(() => {
+          throw new Error("on purpose");
+        });
+        return new Promise(() => {});
+      });
+    }
+    for (const workers of [1, 2]) {
+      await using pool = new ProcessPool(workers);
+      await started(pool);
+      const dead: Promise<unknown>[] = [];
+      for (const way of ways) {
+        for (let i = 0; i < workers; i++) dead.push(pool.apply(way));
+      }
+      const ends = outcomes(dead);
+      const done = new Event();
+      const last = pool.apply((done: Event) => done.set(), [done]);
+      assert(done.waitSync({ timeout: 20_000 }));
+      assertEquals(await ends, dead.map(() => "WorkerExitError"));
+      await last;
+      assertEquals(pool.stats().respawned, dead.length);
+    }
   },
 );
 

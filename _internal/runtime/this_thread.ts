@@ -42,13 +42,27 @@ export function endBy(end: (code: number) => void): void {
  */
 let exiting = false;
 
+/** Is told before this thread ends, and if it does not after all. */
+let tellOfEnd: ((isEnding: boolean) => void) | undefined;
+
+/**
+ * Lets somebody be told when this thread ends by itself.
+ *
+ * @param tell Is given `true` before the end, and `false` if it does not come.
+ */
+export function onEnd(tell: (isEnding: boolean) => void): void {
+  tellOfEnd = tell;
+}
+
 /** Ends this thread, unless there is an error: a code that is none, say. */
 function leave<T>(end: () => T): T {
   exiting = true;
+  tellOfEnd?.(true);
   try {
     return end();
   } catch (error) {
     exiting = false;
+    tellOfEnd?.(false);
     throw error;
   }
 }

@@ -17,6 +17,7 @@ import {
   LaneCell,
   type LaneMemory,
   type PayloadWire,
+  Stage,
   type ToServer,
 } from "../protocol.ts";
 import { follow, HEADER, lead, ringOf, roomAt } from "../ring.ts";
@@ -106,10 +107,15 @@ export class FastLane implements Lane {
 
   /** In shared memory: there no news of this thread's end can overtake it. */
   begin(): void {
-    Atomics.store(this.#cells, LaneCell.Ready, 1);
+    Atomics.store(this.#cells, LaneCell.Stage, Stage.Ready);
     Atomics.add(this.#bell, BellCell.Answers, 1);
     this.#ring();
     this.#go();
+  }
+
+  end(isEnding: boolean): void {
+    const stage = isEnding ? Stage.Ending : Stage.Ready;
+    Atomics.store(this.#cells, LaneCell.Stage, stage);
   }
 
   receive(message: ToServer): void {

@@ -34,6 +34,8 @@ export interface Lane {
   miss(): void;
   /** The worker is ready, and says so. */
   begin(): void;
+  /** The worker ends by itself, or does not after all. */
+  end(isEnding: boolean): void;
 }
 
 /** No values. */

@@ -10,7 +10,7 @@ import { decode } from "../codec.ts";
 import { toThrownWire } from "../error_wire.ts";
 import type { ServerJob } from "../protocol.ts";
 import { runCall } from "../run_call.ts";
-import { catchStrayErrors } from "../runtime/this_thread.ts";
+import { catchStrayErrors, onEnd } from "../runtime/this_thread.ts";
 import type { Port } from "../runtime/threads.ts";
 import { FastLane } from "./fast_lane.ts";
 import { endThread, report } from "./report.ts";
@@ -42,5 +42,6 @@ export async function runServer(job: ServerJob, port: Port): Promise<void> {
       return runner.post({ kind: "broken", error: toThrownWire(error) });
     }
   }
+  onEnd((isEnding) => lane.end(isEnding));
   lane.begin();
 }

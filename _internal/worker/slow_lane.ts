@@ -35,6 +35,8 @@ export class SlowLane implements Lane {
     this.#runner.answer(task, await this.#runner.run(task));
   }
 
+  end(): void {} // the pool hears of it
+
   miss(): void {
     const error = toThrownWire(unreadableError("args", "a function"));
     this.#runner.post({ kind: "answer", outcome: { ok: false, error } });
