@@ -469,7 +469,7 @@ export class Dispatcher implements Executor {
   /** Notes who has ended, which this thread does not hear while it blocks. */
   #seeEnds(): void {
     for (const worker of this.#scheduler.workers) {
-      if (worker.left > 0 && worker.channel.ending) this.#seeEnd(worker);
+      if (worker.channel.ending) this.#seeEnd(worker);
     }
   }
 

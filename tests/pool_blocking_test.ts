@@ -387,8 +387,14 @@ test(
         return new Promise(() => {});
       });
     }
-    for (const workers of [1, 2]) {
-      await using pool = new ProcessPool(workers);
+    for (
+      const [workers, limits] of [
+        [1, {}],
+        [2, {}],
+        [1, { maxTasksPerChild: 1 }],
+      ] as const
+    ) {
+      await using pool = new ProcessPool(workers, limits);
       await started(pool);
       const dead: Promise<unknown>[] = [];
       for (const way of ways) {

@@ -408,7 +408,7 @@ async function tangle(random: Random, where: string): Promise<void> {
   await using pool = new ProcessPool(processes, limits);
   const calls = new Set<Promise<unknown>>();
   const held: (() => Promise<unknown>)[] = [];
-  /** How many workers are held up or about to die. */
+  /** How many workers are held up, or about to die unseen. */
   let away = 0;
   const expect = (call: Promise<unknown>, end: unknown = true) => {
     const ended = outcomes([call]).then(([it]) => {
@@ -519,14 +519,17 @@ async function tangle(random: Random, where: string): Promise<void> {
       case 6:
         await Promise.any([held.shift()?.(), null]);
         break;
-      case 7:
-        if (processes - away === 1) break;
-        away++;
+      case 7: {
+        // Where it is seen though this thread blocks, another takes its place.
+        const missing = blocks ? 0 : 1;
+        if (processes - away === missing) break;
+        away += missing;
         void expect(
           pool.apply(tasks.die, [random.below(2)]),
           "WorkerExitError",
-        ).then(() => away--);
+        ).then(() => away -= missing);
         break;
+      }
       default:
         await new Promise((resolve) => setTimeout(resolve, random.below(6)));
     }
