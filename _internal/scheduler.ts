@@ -70,9 +70,9 @@ export interface Headway {
   /** The oldest of its calls may wait for others: none goes behind it. */
   waits: boolean;
   /**
-   * When its calls were given to others, as it had begun none of them and this
-   * thread, which blocked, could not see whether it had ended; later is more. `0`
-   * once it begins one.
+   * When its calls were given to others, as it had begun none of them and may have
+   * ended, which this thread, as it blocked, could not see; later is more. `0` once
+   * it begins one.
    */
   mute: number;
 }
@@ -285,30 +285,30 @@ export class Scheduler<W extends Schedulable> {
       worker.channel.look();
       this.#recallLong(worker);
     }
-    if (again) this.#passOverMute();
+    this.#passOverMute();
     this.dispatch();
-    if (this.#queue.length === 0) return MAX_ATTEND_MS;
     const time = performance.now();
     if (!again || this.#attended.begun !== this.#begun) {
       this.#attended = { begun: this.#begun, since: time };
     }
+    if (this.#queue.length === 0) return MAX_ATTEND_MS;
     const pause = (time - this.#attended.since) * ATTEND_SHARE;
     return Math.min(Math.max(pause, MIN_ATTEND_MS), MAX_ATTEND_MS);
   }
 
   /**
-   * If a worker is idle, takes back what others have that have begun nothing: they
-   * may have ended, which this thread cannot see, and nothing newer may pass it.
+   * If a worker is idle, takes back what others have that have begun nothing for a
+   * while: they may have ended without a word.
    */
   #passOverMute(): void {
     if (!this.#maySend) return;
     const mute: W[] = [];
     let isIdle = false;
     for (const worker of this.#workers) {
-      const { ready, unanswered, waiting } = worker.channel;
+      const { channel: { ready, unanswered, waiting }, headway } = worker;
       if (!ready) continue;
       if (unanswered === 0) isIdle ||= mayTake(worker);
-      else if (waiting === unanswered) mute.push(worker);
+      else if (waiting === unanswered && !goesOn(headway)) mute.push(worker);
     }
     if (!isIdle) return;
     for (const worker of mute) {
