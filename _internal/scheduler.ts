@@ -69,12 +69,6 @@ export interface Headway {
   short: boolean;
   /** The oldest of its calls may wait for others: none goes behind it. */
   waits: boolean;
-  /**
-   * When its calls were given to others, as it had begun none of them and may have
-   * ended, which this thread, as it blocked, could not see; later is more. `0` once
-   * it begins one.
-   */
-  mute: number;
 }
 
 /** A worker, for whoever gives it calls. */
@@ -135,8 +129,6 @@ export class Scheduler<W extends Schedulable> {
   #dealTo: number | undefined;
   /** While this thread blocks: how many calls had begun, and since when no more. */
   #attended = { begun: 0, since: 0 };
-  /** How often calls were given to others as their worker had begun none. */
-  #mutes = 0;
 
   /**
    * @param events Who is told.
@@ -282,10 +274,9 @@ export class Scheduler<W extends Schedulable> {
    */
   attend(again: boolean): number {
     for (const worker of this.#workers) {
-      worker.channel.look();
+      lookAt(worker);
       this.#recallLong(worker);
     }
-    this.#passOverMute();
     this.dispatch();
     const time = performance.now();
     if (!again || this.#attended.begun !== this.#begun) {
@@ -294,27 +285,6 @@ export class Scheduler<W extends Schedulable> {
     if (this.#queue.length === 0) return MAX_ATTEND_MS;
     const pause = (time - this.#attended.since) * ATTEND_SHARE;
     return Math.min(Math.max(pause, MIN_ATTEND_MS), MAX_ATTEND_MS);
-  }
-
-  /**
-   * If a worker is idle, takes back what others have that have begun nothing for a
-   * while: they may have ended without a word.
-   */
-  #passOverMute(): void {
-    if (!this.#maySend) return;
-    const mute: W[] = [];
-    let isIdle = false;
-    for (const worker of this.#workers) {
-      const { channel: { ready, unanswered, waiting }, headway } = worker;
-      if (!ready) continue;
-      if (unanswered === 0) isIdle ||= mayTake(worker);
-      else if (waiting === unanswered && !goesOn(headway)) mute.push(worker);
-    }
-    if (!isIdle) return;
-    for (const worker of mute) {
-      worker.headway.mute = ++this.#mutes;
-      this.requeue(this.takeBack(worker));
-    }
   }
 
   /** Puts all that has not begun back where it came from. */
@@ -428,7 +398,7 @@ export class Scheduler<W extends Schedulable> {
   #choose(call: Call): W | undefined {
     const hot = this.#hot;
     let limit = Infinity;
-    if (hot !== undefined && mayTake(hot) && isTrusted(hot)) {
+    if (hot !== undefined && mayTake(hot) && !hot.headway.passed) {
       const { channel, headway } = hot;
       if (channel.unanswered === 0) return hot;
       // What is there may be of another function than this call.
@@ -453,9 +423,7 @@ export class Scheduler<W extends Schedulable> {
       if (isFew && worker !== hot && (!ready || others-- <= 0)) continue;
       // One that is not ready comes after one that is.
       const load = channel.unanswered + (ready ? 0 : 0.5);
-      const isBetter = load < fewest ||
-        (load === fewest && headway.mute < (best?.headway.mute ?? 0));
-      if (!isBetter || !channel.hasRoom) continue;
+      if (load >= fewest || !channel.hasRoom) continue;
       best = worker;
       fewest = load;
     }
@@ -609,11 +577,8 @@ export class Scheduler<W extends Schedulable> {
     const going: W[] = [];
     let any = false;
     for (const worker of this.#workers) {
-      const { channel, headway } = worker;
-      channel.look();
-      // While this thread blocks nobody is told of an answer.
-      if (channel.unanswered === 0) headway.passed = false;
-      if (!headway.passed) going.push(worker);
+      lookAt(worker);
+      if (!worker.headway.passed) going.push(worker);
     }
     let others = going.length - 1;
     for (const { channel: { waiting, unanswered }, headway } of going) {
@@ -640,7 +605,6 @@ export class Scheduler<W extends Schedulable> {
       if (more === 0) continue;
       headway.claimed = claimed;
       headway.since = time;
-      headway.mute = 0;
       this.#begun += more;
       moved.push(headway);
     }
@@ -662,7 +626,6 @@ export function noHeadway(): Headway {
     passed: false,
     short: false,
     waits: false,
-    mute: 0,
   };
 }
 
@@ -687,14 +650,15 @@ export function worthwhile(
   return Math.min(together < SHARE_US ? cores - 1 : cores, pace / CALL_US);
 }
 
+/** Reads a worker's answers; of these nobody need be told, so that one may go on. */
+function lookAt({ channel, headway }: Schedulable): void {
+  channel.look();
+  if (channel.unanswered === 0) headway.passed = false;
+}
+
 /** Whether a worker may be sent another call. */
 function mayTake({ left, stopping }: Schedulable): boolean {
   return left > 0 && stopping === undefined;
-}
-
-/** Whether a worker may come before others. */
-function isTrusted({ headway: { passed, mute } }: Schedulable): boolean {
-  return !passed && mute === 0;
 }
 
 /** Whether a worker has begun a call, or was sent its first ones, lately. */

@@ -323,6 +323,24 @@ test("ProcessPool gives an idle worker what waits while its thread blocks", {
   await Promise.all([waiting, spinning, last]);
 });
 
+test("ProcessPool gives a long argument its time while its thread blocks", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(2);
+  await started(pool);
+  const items = Array.from({ length: 100_000 }, (_, i) => ({ i }));
+  const done = new Event();
+  const call = pool.apply(
+    (done: Event, items: object[]) => {
+      done.set();
+      return items.length;
+    },
+    [done, items],
+  );
+  assert(done.waitSync({ timeout: 20_000 }));
+  assertEquals(await call, items.length);
+});
+
 test(
   "ProcessPool starts another worker at once behind one that is to be stopped",
   {

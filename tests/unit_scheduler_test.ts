@@ -756,37 +756,6 @@ test("While this thread blocks, what turns out to take long comes back", {
   assertEquals([counts(), scheduler.queued], [[1, 1], 38]);
 });
 
-test("While this thread blocks, who begins nothing is the last to get calls", {
-  timeout,
-}, () => {
-  const { scheduler, puppets, counts, empty } = stage([true, true, true]);
-  empty();
-  scheduler.push(newCall(0));
-  scheduler.attend(false);
-  const look = () => {
-    scheduler.attend(true);
-    return counts();
-  };
-  const later = () => {
-    for (const { headway } of puppets) headway.since -= 6; // milliseconds
-    return look();
-  };
-  const seen = [look(), later(), later(), later(), later()];
-  assertEquals(seen, [
-    [1, 0, 0],
-    [0, 1, 0],
-    [0, 0, 1],
-    [1, 0, 0],
-    [0, 1, 0],
-  ]);
-  const [, second] = puppets;
-  second!.begin();
-  scheduler.push(newCall(1));
-  assertEquals(look(), [0, 1, 1]);
-  second!.answer();
-  assertEquals(later(), [0, 1, 0], "it has begun one");
-});
-
 test("A thread that blocks looks the less often the longer nothing begins", {
   timeout,
 }, () => {
