@@ -102,7 +102,7 @@ await Promise.all([pool.map(square, [1, 2]), bare.map([1, 2])]);
 // -- start --------------------------------------------------------------------
 
 {
-  const group = "two workers, from constructor to first answer";
+  const group = "a pool of two, from constructor to first answer";
   Deno.bench("bare workers", { group, baseline: true }, async () => {
     const bare = openHandMadePool(PROCESSES);
     await bare.square(3);

@@ -180,9 +180,9 @@ const rows: Row[] = [
   },
   {
     key: "start",
-    name: "two workers, constructor to first answer",
+    name: "a pool of two, constructor to first answer",
     unit: "ms",
-    floor: "bare workers of the same kind",
+    floor: "two bare workers of the same kind, made at once",
     ours: () =>
       milliseconds(async () => {
         const pool = new ProcessPool(PROCESSES);
