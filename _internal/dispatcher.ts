@@ -466,17 +466,11 @@ export class Dispatcher implements Executor {
     this.#spawnDue(needed);
   }
 
-  /** Notes who has ended, which this thread does not hear while it blocks. */
+  /** Takes back what those have who end, of which this thread hears nothing. */
   #seeEnds(): void {
     for (const worker of this.#scheduler.workers) {
-      if (worker.channel.ending) this.#seeEnd(worker);
+      if (worker.channel.ending) this.#takeBack(worker);
     }
-  }
-
-  /** A worker has ended, or does so: it takes no more, and begins none. */
-  #seeEnd(worker: Worker): void {
-    worker.left = -Infinity;
-    this.#takeBack(worker);
   }
 
   /** As of {@linkcode Worker.useless}, for the successor of one that has ended. */
@@ -491,25 +485,26 @@ export class Dispatcher implements Executor {
    * @returns Whether it made any.
    */
   #replaceEarly(): boolean {
-    const spent: Worker[] = [];
+    const spent: { worker: Worker; useless: number }[] = [];
     let unheard = 0;
     for (const worker of this.#scheduler.workers) {
       const { channel, left, stopping, replaced } = worker;
       const isFree = channel.unanswered === 0;
+      const isEnded = left === -Infinity || channel.ending;
+      const useless = isEnded ? this.#uselessAfter(worker) : 0;
       if (replaced) {
         if (channel.isComplete) this.#stopThread(worker);
         else if (isFree) unheard++;
-      } else if (left === -Infinity) {
-        if (this.#uselessAfter(worker) <= MAX_USELESS) spent.push(worker);
-      } else if (stopping || (left === 0 && isFree)) spent.push(worker);
+      } else if (isEnded || stopping || (left === 0 && isFree)) {
+        if (useless <= MAX_USELESS) spent.push({ worker, useless });
+      }
     }
     spent.length = Math.min(
       spent.length,
       this.#scheduler.queued,
       Math.max(0, MAX_UNHEARD - unheard),
     );
-    for (const worker of spent) {
-      const useless = worker.channel.ending ? this.#uselessAfter(worker) : 0;
+    for (const { worker, useless } of spent) {
       worker.replaced = true;
       worker.left = -Infinity;
       this.#spawnSuccessor(useless);
@@ -534,7 +529,8 @@ export class Dispatcher implements Executor {
 
   /** The worker ended by itself. */
   async #onExit(worker: Worker, code: number, cause: unknown): Promise<void> {
-    this.#seeEnd(worker);
+    worker.left = -Infinity; // it takes no more, and begins none
+    this.#takeBack(worker);
     this.#scheduler.dispatch();
     await worker.channel.settled();
     if (!this.#scheduler.workers.has(worker)) return;

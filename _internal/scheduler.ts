@@ -657,8 +657,8 @@ function lookAt({ channel, headway }: Schedulable): void {
 }
 
 /** Whether a worker may be sent another call. */
-function mayTake({ left, stopping }: Schedulable): boolean {
-  return left > 0 && stopping === undefined;
+function mayTake({ left, stopping, channel }: Schedulable): boolean {
+  return left > 0 && stopping === undefined && !channel.ending;
 }
 
 /** Whether a worker has begun a call, or was sent its first ones, lately. */
