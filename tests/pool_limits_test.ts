@@ -316,10 +316,10 @@ for (const Pool of POOLS) {
         : []),
     ];
     if (pool instanceof ThreadPool) {
-      while (pool.stats().completed < 6) await null; // microtasks alone
+      await until(() => pool.stats().completed === 6);
     }
-    const until = Date.now() + 500;
-    while (Date.now() < until);
+    const end = Date.now() + 500;
+    while (Date.now() < end);
     const [one, two, three, four, five] = await outcomes(calls);
     assertEquals([one, two, three, four], [2, [2, 4], 6, 8]);
     assert(five === undefined || five === 5, String(five));
