@@ -277,6 +277,43 @@ for (
   });
 }
 
+/** What calls do while others wait for them, or a thread blocks. */
+const tasks = {
+  meet: async (barrier: Barrier, sync: boolean) => {
+    const limit = { timeout: 30_000 };
+    if (sync) barrier.waitSync(limit);
+    else await barrier.wait(limit);
+    return true;
+  },
+  pass: async (
+    mine: Event | undefined,
+    next: Event | undefined,
+    sync: boolean,
+  ) => {
+    const limit = { timeout: 30_000 };
+    const isSet = mine === undefined ||
+      (sync ? mine.waitSync(limit) : await mine.wait(limit));
+    if (isSet) next?.set();
+    return isSet;
+  },
+  hold: async (gate: Event) => {
+    await gate.wait();
+    return true;
+  },
+  spin: (milliseconds: number) => {
+    const end = performance.now() + milliseconds;
+    while (performance.now() < end);
+    return true;
+  },
+  size: (buffer: ArrayBuffer) => buffer.byteLength === 9,
+  die: (how: number) => {
+    const { process } = globalThis as Any;
+    if (how === 0 || !process) self.close();
+    else process.exit(3);
+    return new Promise<boolean>(() => {});
+  },
+};
+
 test("A storm of calls for which a thread blocks lets none of them wait", {
   timeout,
 }, async () => {
@@ -290,14 +327,8 @@ test("A storm of calls for which a thread blocks lets none of them wait", {
     while (performance.now() < end);
     event.set();
   };
-  const spin = (milliseconds: number) => {
-    const end = performance.now() + milliseconds;
-    while (performance.now() < end);
-    return true;
-  };
   const later = (milliseconds: number) =>
     new Promise<boolean>((resolve) => setTimeout(resolve, milliseconds, true));
-  const size = (buffer: ArrayBuffer) => buffer.byteLength === 9;
   const echo = (value: Date) => value.getTime() === 5;
   for (let round = 0; round < 8; round++) {
     const workers = 1 + random.below(4);
@@ -317,14 +348,14 @@ test("A storm of calls for which a thread blocks lets none of them wait", {
           calls.push(pool.apply(later, [random.below(8)]));
           break;
         case 2:
-          calls.push(pool.apply(size, [buffer], { transfer: [buffer] }));
+          calls.push(pool.apply(tasks.size, [buffer], { transfer: [buffer] }));
           break;
         case 3:
           calls.push(pool.apply(echo, [new Date(5)]));
           break;
         case 5:
         case 6:
-          calls.push(pool.apply(spin, [random.below(8)]));
+          calls.push(pool.apply(tasks.spin, [random.below(8)]));
           break;
         case 4: {
           const controller = new AbortController();
@@ -359,42 +390,6 @@ test("A storm of calls for which a thread blocks lets none of them wait", {
 
 /** In a browser no worker begins while its parent blocks. */
 const blocks = runtime !== "browser";
-
-/** What calls of a pool do that wait for each other, for a while or a signal. */
-const tasks = {
-  meet: async (barrier: Barrier, sync: boolean) => {
-    const limit = { timeout: 30_000 };
-    if (sync) barrier.waitSync(limit);
-    else await barrier.wait(limit);
-    return true;
-  },
-  pass: async (
-    mine: Event | undefined,
-    next: Event | undefined,
-    sync: boolean,
-  ) => {
-    const limit = { timeout: 30_000 };
-    if (sync ? mine?.waitSync(limit) : await mine?.wait(limit)) next?.set();
-    else if (mine === undefined) next?.set();
-    return true;
-  },
-  hold: async (gate: Event) => {
-    await gate.wait();
-    return true;
-  },
-  spin: (milliseconds: number) => {
-    const end = performance.now() + milliseconds;
-    while (performance.now() < end);
-    return true;
-  },
-  size: (buffer: ArrayBuffer) => buffer.byteLength === 9,
-  die: (how: number) => {
-    const { process } = globalThis as Any;
-    if (how === 0 || !process) self.close();
-    else process.exit(3);
-    return new Promise<boolean>(() => {});
-  },
-};
 
 /**
  * Calls that wait for each other, of which all end as long as they begin in the

@@ -13,6 +13,7 @@ import {
   BELL_CELLS,
   BellCell,
   LaneCell,
+  Stage,
 } from "../_internal/protocol.ts";
 import { HEADER, ringOf } from "../_internal/ring.ts";
 import { cores } from "../_internal/runtime/which.ts";
@@ -169,7 +170,7 @@ function quickOffice(workers: number, pace: number) {
   for (const { worker, answer } of hired) {
     const { channel } = worker;
     const { cells } = channel.memory;
-    cells[LaneCell.Stage] = 1;
+    cells[LaneCell.Stage] = Stage.Ready;
     channel.send(newCall(0));
     const numberOfSquare = 1; // after that of the call it was hired with
     cells[LaneCell.Paces + numberOfSquare] = pace;
@@ -297,7 +298,7 @@ test("No quick call goes to a worker that others pass, or that is not ready", {
 }, () => {
   const { hired, send, counts } = quickOffice(4, 40);
   hired[3]!.worker.headway.passed = true; // the hot one
-  hired[0]!.worker.channel.memory.cells[LaneCell.Stage] = 0;
+  hired[0]!.worker.channel.memory.cells[LaneCell.Stage] = Stage.Starting;
   send(2);
   assertEquals(counts(), [0, 1, 1, 0]);
 });
