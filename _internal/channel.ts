@@ -57,6 +57,11 @@ export interface Channel {
    * `Infinity` if that is not known.
    */
   readonly pace: number;
+  /**
+   * For how many milliseconds the worker may read the last message with a call,
+   * before it can begin that.
+   */
+  readonly reading: number;
   /** Whether a watchdog in the worker will end what runs there. */
   readonly guarded: boolean;
   /** What {@linkcode Channel.pace} would be if a call of this function were sent. */

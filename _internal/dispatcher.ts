@@ -327,10 +327,9 @@ export class Dispatcher implements Executor {
         this.#spawnSuccessor();
       }
     }
-    scheduler.send();
     if (worker.channel.inFlight === 0 && this.#unfinished > 0) {
       scheduler.dispatch();
-    }
+    } else scheduler.send();
   }
 
   /** Ends a call that an executor has, unless it was given up. */

@@ -36,6 +36,7 @@ export class PlainChannel extends Posting implements Channel {
 
   readonly ending = false; // that comes as a message
   readonly claimed = 0;
+  readonly reading = 0;
   readonly pace = Infinity;
   readonly next = undefined; // no answer waits to be read
 

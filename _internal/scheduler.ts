@@ -14,6 +14,7 @@ import { Lead } from "./lead.ts";
 import { QUICK_US } from "./protocol.ts";
 import { Queue } from "./queue.ts";
 import { cores } from "./runtime/which.ts";
+import { later } from "./wait.ts";
 
 /**
  * About what this thread takes to send a call and to read its answer, in
@@ -33,6 +34,14 @@ const RIVAL_ANSWERS = 4;
 
 /** Quick calls that have not begun after this wait behind one that is not. */
 const STUCK_MS = 5;
+
+/**
+ * A worker that has not begun what it was sent while it was idle is deaf after this,
+ * and gets twice as long the next time, up to a limit: something that an earlier call
+ * has left keeps it busy, or it has ended without a word.
+ */
+const DEAF_MS = 20;
+const MAX_DEAF = 6;
 
 /** After so many calls that each of the others has begun since, a worker is passed. */
 const PASSING_CALLS = 4;
@@ -69,6 +78,8 @@ export interface Headway {
   short: boolean;
   /** The oldest of its calls may wait for others: none goes behind it. */
   waits: boolean;
+  /** How often in a row it was deaf: another comes first, and none goes behind. */
+  deaf: number;
 }
 
 /** A worker, for whoever gives it calls. */
@@ -127,6 +138,8 @@ export class Scheduler<W extends Schedulable> {
   #maySend = true;
   /** How many workers get some of the calls that are being dealt out anew. */
   #dealTo: number | undefined;
+  /** Whether it will be looked whether calls have begun that were sent. */
+  #watching = false;
   /** While this thread blocks: how many calls had begun, and since when no more. */
   #attended = { begun: 0, since: 0 };
 
@@ -172,7 +185,7 @@ export class Scheduler<W extends Schedulable> {
    */
   remove(worker: W): void {
     this.#workers.delete(worker);
-    if (this.#hot === worker) this.#hot = undefined;
+    this.#cool(worker);
   }
 
   /**
@@ -217,6 +230,7 @@ export class Scheduler<W extends Schedulable> {
 
   /** Sends what can be sent, and lets no worker be idle while calls wait. */
   dispatch(): void {
+    this.#recallUnheard();
     this.send();
     if (this.#balance()) this.#events.onDoubt();
   }
@@ -247,6 +261,7 @@ export class Scheduler<W extends Schedulable> {
         this.#maySend = false;
         if (isIdle) headway.fresh = true;
         if (!channel.send(call)) return this.requeue([call]);
+        if (isIdle) this.#watch();
         headway.short = channel.pace < Infinity;
         if (isIdle) headway.waits = call.mayWait;
       } catch (error) {
@@ -421,8 +436,9 @@ export class Scheduler<W extends Schedulable> {
       const { ready } = channel;
       if (headway.passed || this.#comesTooEarly(call, worker)) continue;
       if (isFew && worker !== hot && (!ready || others-- <= 0)) continue;
-      // One that is not ready comes after one that is.
-      const load = channel.unanswered + (ready ? 0 : 0.5);
+      // One that is not ready, or deaf, comes between those that are idle and busy.
+      const { deaf } = headway;
+      const load = channel.unanswered + (ready ? deaf / (deaf + 1) : 0.5);
       if (load >= fewest || !channel.hasRoom) continue;
       best = worker;
       fewest = load;
@@ -440,6 +456,7 @@ export class Scheduler<W extends Schedulable> {
     const { unanswered, ready } = channel;
     if (!ready && this.#someReady) return true;
     if (unanswered > 0 && headway.waits) return true; // perhaps for this call
+    if (unanswered > 0 && headway.deaf > 0) return true;
     if (unanswered <= this.#lead.calls) return false;
     if (channel.pace === Infinity) return true;
     try {
@@ -479,7 +496,7 @@ export class Scheduler<W extends Schedulable> {
     for (const worker of this.#workers) {
       const { channel } = worker;
       if (!channel.ready) this.#allReady = false;
-      else if (mayTake(worker)) {
+      else if (mayTake(worker) && worker.headway.deaf === 0) {
         this.#someReady = true;
         isIdle ||= channel.unanswered === 0;
       }
@@ -491,16 +508,68 @@ export class Scheduler<W extends Schedulable> {
     }
   }
 
+  /** Sees to it that somebody begins what was sent to a worker that was idle. */
+  #watch(): void {
+    if (this.#watching || this.#bell === undefined) return; // none can be taken back
+    this.#watching = true;
+    later(DEAF_MS, () => {
+      this.#watching = false;
+      if (!this.#recallUnheard()) return;
+      this.#watch();
+      this.send();
+    });
+  }
+
+  /**
+   * Takes back what deaf workers have if another is idle, so that nothing newer
+   * passes it.
+   *
+   * @returns Whether there are workers that have begun nothing of what they have.
+   */
+  #recallUnheard(): boolean {
+    if (!this.#maySend) return false;
+    this.#look();
+    const time = performance.now();
+    const unheard: W[] = [];
+    let best = Infinity; // of those who are idle
+    for (const worker of this.#workers) {
+      const { channel, headway } = worker;
+      const { ready, unanswered, waiting } = channel;
+      if (!ready) continue;
+      if (unanswered > 0 && unanswered === waiting) unheard.push(worker);
+      else if (unanswered === 0 && mayTake(worker)) {
+        best = Math.min(best, headway.deaf);
+      }
+    }
+    for (const worker of unheard) {
+      const { channel, headway } = worker;
+      const patience = DEAF_MS * 2 ** Math.min(headway.deaf, MAX_DEAF);
+      const isDeaf = time - headway.since >= patience + channel.reading;
+      if (best === Infinity || !(isDeaf || best < headway.deaf)) continue;
+      if (isDeaf) headway.deaf++;
+      this.#cool(worker);
+      this.requeue(this.takeBack(worker));
+    }
+    return unheard.length > 0;
+  }
+
   /** A worker has answered: if no other has for a while, it becomes the hot one. */
   #warm(worker: W): void {
     if (worker === this.#hot) {
       this.#rival = 0;
     } else if (this.#hot === undefined || ++this.#rival === RIVAL_ANSWERS) {
-      if (this.#hot !== undefined) this.#hot.channel.favour(false);
+      this.#cool(this.#hot);
       this.#hot = worker;
       this.#rival = 0;
       worker.channel.favour(true);
     }
+  }
+
+  /** If it was the hot worker, there is none now. */
+  #cool(worker: W | undefined): void {
+    if (worker === undefined || worker !== this.#hot) return;
+    worker.channel.favour(false);
+    this.#hot = undefined;
   }
 
   /**
@@ -523,7 +592,9 @@ export class Scheduler<W extends Schedulable> {
       for (const worker of this.#workers) {
         const { unanswered, ready } = worker.channel;
         if (unanswered > 0) busy++;
-        else if (mayTake(worker) && ready) idle = true;
+        else if (mayTake(worker) && ready && worker.headway.deaf === 0) {
+          idle = true;
+        }
         if (unanswered <= most + (ready ? 1 : 0)) continue;
         if (left.has(worker)) continue;
         const { waiting } = worker.channel;
@@ -605,6 +676,7 @@ export class Scheduler<W extends Schedulable> {
       if (more === 0) continue;
       headway.claimed = claimed;
       headway.since = time;
+      headway.deaf = 0;
       this.#begun += more;
       moved.push(headway);
     }
@@ -626,6 +698,7 @@ export function noHeadway(): Headway {
     passed: false,
     short: false,
     waits: false,
+    deaf: 0,
   };
 }
 

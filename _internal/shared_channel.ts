@@ -32,7 +32,7 @@ import {
 } from "./protocol.ts";
 import { Queue } from "./queue.ts";
 import { follow, HEADER, lead, type Ring, ringOf, roomAt } from "./ring.ts";
-import { wallClock } from "./runtime/loop.ts";
+import { now, wallClock } from "./runtime/loop.ts";
 import { later } from "./wait.ts";
 
 /** A call whose frame is in the ring. */
@@ -71,6 +71,9 @@ export interface LaneSizes {
   definitions: number;
 }
 
+/** How many times as long as it was written a message may be read, at most. */
+const READING_SHARE = 8;
+
 /** When a worker that may hear no messages is rung for. */
 const DEAF_MS = 1000;
 
@@ -105,6 +108,7 @@ export class SharedChannel extends Posting implements Channel {
   readonly #messages: PostedWire[] = [];
   #ringing = false;
   #isAbandoned = false;
+  #reading = 0;
 
   /**
    * @param events Who is told.
@@ -185,6 +189,10 @@ export class SharedChannel extends Posting implements Channel {
     return this.#cells[LaneCell.Paces + number] || Infinity;
   }
 
+  get reading(): number {
+    return this.#reading;
+  }
+
   lag(): Lag | undefined {
     const at = this.#cells[LaneCell.AnsweredAt]!;
     if (at === this.#answeredAt) return undefined;
@@ -227,6 +235,7 @@ export class SharedChannel extends Posting implements Channel {
       return true;
     }
     let isSent = false;
+    const began = now();
     try {
       return this.postPayload(call, ({ wire }) => {
         // The frame first: the message wakes the worker, which finds it then.
@@ -244,6 +253,7 @@ export class SharedChannel extends Posting implements Channel {
         : new UnsentError(error, undefined, true);
     } finally {
       Atomics.store(this.#cells, LaneCell.PayloadsPosted, this.#payloadsPosted);
+      this.#reading = (now() - began) * READING_SHARE;
     }
   }
 

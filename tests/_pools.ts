@@ -49,6 +49,24 @@ export async function started(pool: ProcessPool): Promise<void> {
   await pool.map(meet, Array(pool.processes).fill(all), { chunkSize: 1 });
 }
 
+/** Keeps every worker busy with what a call has left there, till its gate is set. */
+export async function deafen(pool: ProcessPool): Promise<Event[]> {
+  const gates = Array.from({ length: pool.processes }, () => new Event());
+  const all = new Barrier(gates.length + 1);
+  const leave = (gate: Event, all: Barrier) => {
+    setTimeout(() => {
+      all.waitSync();
+      gate.waitSync();
+    });
+    all.waitSync(); // each worker has one
+  };
+  const calls = gates.map((gate) => pool.apply(leave, [gate, all]));
+  await all.wait();
+  await Promise.all(calls);
+  await all.wait();
+  return gates;
+}
+
 /** What came of some promises, in short. */
 export async function outcomes(
   promises: Iterable<PromiseLike<unknown>>,

@@ -5,6 +5,7 @@ import { assert, assertEquals } from "@std/assert";
 import { Barrier, Event, Process, ProcessPool } from "../mod.ts";
 import { runtime } from "../_internal/runtime/which.ts";
 import {
+  deafen,
   drained,
   outcomes,
   reached,
@@ -321,6 +322,22 @@ test("ProcessPool gives an idle worker what waits while its thread blocks", {
   const last = pool.apply((first: Event) => first.set(), [first]);
   assert(done.waitSync({ timeout: 20_000 }));
   await Promise.all([waiting, spinning, last]);
+});
+
+test("ProcessPool gives a call to who can hear while its thread blocks", {
+  timeout,
+}, async () => {
+  for (const free of [0, 1, 2]) {
+    await using pool = new ProcessPool(3);
+    const gates = await deafen(pool);
+    gates[free]!.set();
+    const done = new Event();
+    const set = (done: Event) => done.set();
+    const call = pool.apply(set, [done]);
+    assert(done.waitSync({ timeout: 20_000 }));
+    await call;
+    for (const gate of gates) gate.set();
+  }
 });
 
 test("ProcessPool gives a long argument its time while its thread blocks", {

@@ -7,7 +7,7 @@ import { travel } from "../_internal/dispatcher.ts";
 import { LaneCell } from "../_internal/protocol.ts";
 import { cores, mayBlock } from "../_internal/runtime/which.ts";
 import { runProgram } from "./_program.ts";
-import { exposedPool, outcomes, sharedCells, until } from "./_pools.ts";
+import { deafen, exposedPool, outcomes, sharedCells, until } from "./_pools.ts";
 
 const timeout = 30_000;
 
@@ -348,6 +348,50 @@ const takeTurn = async (cells: Int32Array, number: number) => {
   while (number === 0 && Atomics.load(cells, 1) === 0) await rest(1);
   return turn;
 };
+
+test("ProcessPool gives a call to who is free first of those that are deaf", {
+  timeout,
+}, async () => {
+  for (const first of [0, 1, 2]) {
+    await using pool = new ProcessPool(3);
+    const gates = await deafen(pool);
+    const calls = [1, 2, 3, 4].map((n) => pool.apply(double, [n]));
+    gates[first]!.set();
+    assertEquals(await Promise.all(calls), [2, 4, 6, 8]);
+    // The others are of use again once they can hear.
+    for (const gate of gates) gate.set();
+    const all = new Barrier(3);
+    const meet = (all: Barrier) => all.waitSync();
+    const indexes = await pool.map(meet, [all, all, all], { chunkSize: 1 });
+    assertEquals(indexes.sort(), [0, 1, 2]);
+  }
+});
+
+test("ProcessPool lets no call pass one that a deaf worker has not begun", {
+  timeout,
+}, async () => {
+  for (const argument of ["a frame", new Date()]) {
+    await using pool = new ProcessPool(3);
+    const gates = await deafen(pool);
+    gates[0]!.set();
+    const cells = sharedCells();
+    const take = async (cells: Int32Array, _: unknown) => {
+      const turn = Atomics.add(cells, 0, 1);
+      await new Promise((resolve) => setTimeout(resolve, 3));
+      return turn;
+    };
+    const run = (count: number) =>
+      Promise.all(Array.from(
+        { length: count },
+        () => pool.apply(take, [cells, argument]),
+      ));
+    await run(3); // one each, so that it is known who is deaf
+    const turns = await run(40);
+    assertEquals(turns, turns.map((_, i) => i + 3));
+    gates[1]!.set();
+    gates[2]!.set();
+  }
+});
 
 test("ProcessPool begins calls in the order of their submission", {
   timeout,
