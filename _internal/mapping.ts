@@ -105,7 +105,7 @@ export function mapAll(
       else end({ error });
     };
     const submit = (payload: unknown[]) => {
-      if (kind === "starmap") checkLists(payload, read);
+      if (kind === "starmap") payload = listsOf(payload, read);
       read += payload.length;
       const at = results.push([]) - 1;
       const call = new WatchedCall(
@@ -187,16 +187,19 @@ export function mapAll(
   });
 }
 
-/** Checks lists of arguments, of which the first is the item of that number. */
-function checkLists(lists: readonly unknown[], first: number): void {
-  for (let i = 0; i < lists.length; i++) {
-    const list = lists[i];
-    if (Symbol.iterator in Object(list)) continue;
+/**
+ * Reads lists of arguments, which may be any iterables, and of which the first is
+ * the item of that number.
+ */
+function listsOf(items: readonly unknown[], first: number): unknown[] {
+  return items.map((item, i) => {
+    if (Array.isArray(item)) return item;
+    if (Symbol.iterator in Object(item)) return [...item as Iterable<unknown>];
     throw new TypeError(
       `Cannot starmap function as each item must be a list of arguments, such ` +
-        `as [1, 2]: received ${shown(list)} as item ${first + i}`,
+        `as [1, 2]: received ${shown(item)} as item ${first + i}`,
     );
-  }
+  });
 }
 
 /** All results in one array. */

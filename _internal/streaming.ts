@@ -44,6 +44,9 @@ interface Taker {
   readonly deadline: number | undefined;
 }
 
+// deno-lint-ignore no-explicit-any
+type Any = any;
+
 const doNothing = () => {};
 const DONE: IteratorReturnResult<undefined> = { done: true, value: undefined };
 
@@ -156,10 +159,11 @@ export class Stream implements AsyncIterableIterator<unknown> {
     });
   }
 
-  // deno-lint-ignore require-await -- what is thrown here rejects, as of a generator
-  async return(): Promise<IteratorResult<unknown, undefined>> {
+  async return(
+    value?: unknown,
+  ): Promise<IteratorReturnResult<Any>> {
     this.#end(false, false);
-    return DONE;
+    return { done: true, value: await value };
   }
 
   #start(): void {

@@ -455,6 +455,8 @@ for (const Pool of POOLS) {
       assertEquals(await it.return!().catch((error) => error), refuse);
       assertEquals(await it.return!(), { done: true, value: undefined });
       assertEquals(await it.next(), { done: true, value: undefined });
+      const value = Promise.resolve(5);
+      assertEquals(await it.return!(value), { done: true, value: 5 });
     }
     assertEquals(await pool.apply(double, [1]), 2);
   });

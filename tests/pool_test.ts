@@ -174,6 +174,16 @@ for (const Pool of POOLS) {
       "𝄞𝄞",
     ]);
     assertEquals(await pool.starmap(add, new Map([[1, 2], [3, 4]])), [3, 7]);
+    const lists: unknown = [
+      [1, 2].values(),
+      new Set([3, 4]),
+      new Uint8Array([5, 6]),
+      function* () {
+        yield* [7, 8];
+      }(),
+    ];
+    const sums = pool.starmap(add, lists as [number, number][]);
+    assertEquals(await sums, [3, 7, 11, 15]);
     assertEquals(
       // deno-lint-ignore no-sparse-arrays
       await pool.map((n: unknown) => String(n), [1, , 3] as number[]),
