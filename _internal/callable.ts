@@ -157,7 +157,11 @@ export function reviveSync(wire: CallableWire): AnyFunction {
   const fn = reviveCallable(wire);
   if (typeof fn !== "function") {
     fn.catch(() => {}); // told to whoever calls
-    return async (...args) => (await fn)(...args);
+    return (...args) => {
+      const failure = missing.get(keyOf(wire));
+      if (failure) throw failure.error;
+      return fn.then((fn) => fn(...args));
+    };
   }
   return (...args) => {
     let result;
@@ -273,7 +277,22 @@ function* forms(text: string): Generator<string> {
   }
 }
 
+/** Why tasks were not found, for who cannot wait to be told. */
+const missing = new Map<string, { error: unknown }>();
+
 async function findTask(task: TaskReference): Promise<AnyFunction> {
+  const key = keyOf(task);
+  try {
+    const fn = await loadTask(task);
+    missing.delete(key);
+    return fn;
+  } catch (error) {
+    missing.set(key, { error });
+    throw error;
+  }
+}
+
+async function loadTask(task: TaskReference): Promise<AnyFunction> {
   const { module, name } = task;
   let exported: Exports;
   realm.loading.add(module);

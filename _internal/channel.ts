@@ -36,6 +36,8 @@ import { hearsOn } from "./runtime/which.ts";
 
 /** The pool's end of the way to one worker. */
 export interface Channel {
+  /** Whether the worker's program has begun. */
+  readonly started: boolean;
   /** Whether the worker has run its initializer. */
   readonly ready: boolean;
   /** Whether the worker is known to end by itself. */

@@ -128,11 +128,15 @@ export class Dispatcher implements Executor {
   #refilling = false;
   /** This thread may wait for what a call does, so all that can begin has to. */
   readonly #whileBlocking = (again: boolean): number => {
-    this.#spawnNeeded();
-    if (this.#scheduler.maySend) this.#seeEnds();
-    let pause = this.#scheduler.attend(again);
-    while (this.#replaceEarly()) pause = this.#scheduler.attend(again);
-    return pause;
+    if (this.#scheduler.maySend) {
+      this.#seeEnds();
+      this.#seeOverdue();
+    }
+    const pause = this.#scheduler.attend(again);
+    // One at a time, as a start takes longer than whoever blocks may want to wait.
+    const isMade = this.#spawnDue(Math.min(1, this.#needed())) > 0 ||
+      this.#replaceEarly();
+    return isMade ? 0 : pause;
   };
   /** Number of the next worker. */
   #number = 1;
@@ -207,7 +211,7 @@ export class Dispatcher implements Executor {
     hold();
     call.mayWait = this.#mayWait;
     this.#scheduler.push(call);
-    this.#spawnNeeded(); // whoever submits it may block this thread until it has run
+    this.#spawnDue(this.#needed());
     this.#scheduler.send();
     this.#consumer?.start();
   }
@@ -398,7 +402,8 @@ export class Dispatcher implements Executor {
       onExit: (code, error) => this.#onExit(worker, code, error),
       onGone: (abandoned) => {
         this.#ending.delete(child);
-        if (abandoned) this.#abandoned++;
+        // One that has not begun ends as soon as it does.
+        if (abandoned && channel.started) this.#abandoned++;
         this.#openIfGone();
       },
     });
@@ -437,12 +442,14 @@ export class Dispatcher implements Executor {
     });
   }
 
-  /** Makes those that are to be made soon, no more than so many. */
-  #spawnDue(most: number): void {
-    for (; this.#due > 0 && most > 0; most--) {
+  /** Makes those that are to be made soon, no more than so many; tells how many. */
+  #spawnDue(most: number): number {
+    const count = Math.max(0, Math.min(this.#due, most));
+    for (let i = 0; i < count; i++) {
       this.#due--;
       this.#spawnSuccessor();
     }
+    return count;
   }
 
   /**
@@ -455,14 +462,14 @@ export class Dispatcher implements Executor {
     if (this.#due > 0) later(1, this.#spawnRest);
   };
 
-  /** Makes those for which there are calls. */
-  #spawnNeeded(): void {
-    if (this.#due === 0) return;
+  /** How many there are calls for, beside those that there are. */
+  #needed(): number {
+    if (this.#due === 0) return 0;
     let needed = this.#unfinished;
     for (const { left, channel } of this.#scheduler.workers) {
       if (left > 0 || channel.inFlight > 0) needed--;
     }
-    this.#spawnDue(needed);
+    return needed;
   }
 
   /** Takes back what those have who end, of which this thread hears nothing. */
@@ -472,48 +479,67 @@ export class Dispatcher implements Executor {
     }
   }
 
+  /**
+   * Takes back what those have who are at a call whose time is up, and marks them to
+   * be stopped: the timer of this thread that would do so has to wait.
+   */
+  #seeOverdue(): void {
+    const time = wallClock();
+    for (const worker of this.#scheduler.workers) {
+      const { channel, stopping } = worker;
+      const call = channel.begun();
+      const { deadline = Infinity } = call?.request ?? {};
+      const grace = channel.guarded ? WATCHDOG_GRACE_MS : CLAIM_GRACE_MS;
+      if (stopping || time < deadline + grace) continue;
+      worker.stopping = call;
+      this.#takeBack(worker);
+    }
+  }
+
   /** As of {@linkcode Worker.useless}, for the successor of one that has ended. */
   #uselessAfter({ channel, useless }: Worker): number {
-    return channel.begun() === undefined ? useless + 1 : 0;
+    const { inFlight, unanswered } = channel;
+    const isOfUse = inFlight > unanswered || channel.begun() !== undefined;
+    return isOfUse ? 0 : useless + 1;
   }
 
   /**
-   * Makes the successors of workers that take no more calls, before they have ended,
+   * Makes the successor of a worker that takes no more calls, before it has ended,
    * for the calls that wait: this thread blocks, and does not see that end.
    *
-   * @returns Whether it made any.
+   * @returns Whether it made one.
    */
   #replaceEarly(): boolean {
-    const spent: { worker: Worker; useless: number }[] = [];
+    let spent: { worker: Worker; useless: number } | undefined;
     let unheard = 0;
     for (const worker of this.#scheduler.workers) {
       const { channel, left, stopping, replaced } = worker;
       const isFree = channel.unanswered === 0;
       const isEnded = left === -Infinity || channel.ending;
-      const useless = isEnded ? this.#uselessAfter(worker) : 0;
       if (replaced) {
-        if (channel.isComplete) this.#stopThread(worker);
-        else if (isFree) unheard++;
+        if (channel.ending) continue; // that is told once this thread goes on
+        if (channel.isComplete) {
+          if (channel.inFlight > 0) this.#stopThread(worker);
+          else this.#end(worker);
+        } else if (isFree) unheard++;
       } else if (isEnded || stopping || (left === 0 && isFree)) {
-        if (useless <= MAX_USELESS) spent.push({ worker, useless });
+        const useless = isEnded ? this.#uselessAfter(worker) : 0;
+        if (useless <= MAX_USELESS) spent ??= { worker, useless };
       }
     }
-    spent.length = Math.min(
-      spent.length,
-      this.#scheduler.queued,
-      Math.max(0, MAX_UNHEARD - unheard),
-    );
-    for (const { worker, useless } of spent) {
-      worker.replaced = true;
-      worker.left = -Infinity;
-      this.#spawnSuccessor(useless);
-    }
-    return spent.length > 0;
+    if (spent === undefined) return false;
+    if (unheard >= MAX_UNHEARD || this.#scheduler.queued === 0) return false;
+    const { worker, useless } = spent;
+    worker.replaced = true;
+    worker.left = -Infinity;
+    this.#spawnSuccessor(useless);
+    return true;
   }
 
   /** Ends a worker that has a successor, and no more calls. */
   #endReplaced(worker: Worker): void {
-    if (this.#scheduler.workers.has(worker)) this.#end(worker);
+    if (!this.#scheduler.workers.has(worker)) return;
+    if (!worker.channel.ending) this.#end(worker); // else it ends by itself
   }
 
   /** Makes a worker in the place of another. */

@@ -34,6 +34,7 @@ export class PlainChannel extends Posting implements Channel {
   /** What was sent may have begun: nothing is sent before the worker is ready. */
   readonly waiting = 0;
 
+  readonly started = true; // as far as anyone knows
   readonly ending = false; // that comes as a message
   readonly claimed = 0;
   readonly reading = 0;

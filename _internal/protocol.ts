@@ -103,12 +103,14 @@ export const LaneCell = {
 
 /** How far a worker has come, in `LaneCell.Stage`. */
 export const Stage = {
-  /** Its initializer has not run yet. */
+  /** Its program has not begun yet. */
   Starting: 0,
+  /** Its initializer has not run yet. */
+  Initializing: 1,
   /** It takes calls. */
-  Ready: 1,
+  Ready: 2,
   /** It ends, which no message may tell a thread that blocks. */
-  Ending: 2,
+  Ending: 3,
 } as const;
 
 /** How many words a lane has. */

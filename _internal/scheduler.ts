@@ -343,7 +343,8 @@ export class Scheduler<W extends Schedulable> {
    * @returns Whether there were any.
    */
   drain(): boolean {
-    if (!this.#allReady) this.send(); // another may be ready
+    // Another may be ready, or does not end after all.
+    if (!this.#allReady || this.#queue.length > 0) this.send();
     if (this.#bell === undefined) return false;
     if (++this.#reads % READS_PER_LOOK === 0 && this.#maySend) this.#dealAnew();
     return readInOrder(this.#workers, this.#bell);

@@ -137,6 +137,10 @@ export class SharedChannel extends Posting implements Channel {
   }
 
   get ready(): boolean {
+    return Atomics.load(this.#cells, LaneCell.Stage) >= Stage.Ready;
+  }
+
+  get started(): boolean {
     return Atomics.load(this.#cells, LaneCell.Stage) !== Stage.Starting;
   }
 

@@ -203,8 +203,8 @@ export class Doorbell {
       if (value !== undefined) break;
       const left = due === Infinity ? Infinity : due - now();
       if (left <= 0) return undefined;
-      const rest = attends ? Math.max(0, next - now()) : slice;
-      sleep(this.#cells, this.#index, seen, Math.min(left, rest));
+      const rest = attends ? Math.max(0, next - now()) : Infinity;
+      sleep(this.#cells, this.#index, seen, Math.min(left, rest, slice));
       leaveIfTerminated();
       // By the clock: others may ring for what does not end this wait.
       if (!attends || now() < next) continue;

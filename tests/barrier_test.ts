@@ -6,10 +6,18 @@ import {
   assertInstanceOf,
   assertRejects,
   assertStrictEquals,
+  assertStringIncludes,
   assertThrows,
 } from "@std/assert";
 import { delay } from "@std/async";
-import { Barrier, BrokenBarrierError, Event, Process, task } from "../mod.ts";
+import {
+  Barrier,
+  BrokenBarrierError,
+  Event,
+  Process,
+  ProcessPool,
+  task,
+} from "../mod.ts";
 import { joinAll, startAll } from "./_processes.ts";
 import { WatchedSignal } from "./_watched_signal.ts";
 import type { passBarrier } from "./testdata/tasks.ts";
@@ -452,6 +460,24 @@ test("Barrier.waitSync() refuses an action whose promise rejects", {
   const barrier = new Barrier(1, { action: () => Promise.reject("unseen") });
   assertThrows(() => barrier.waitSync(), TypeError, "promise");
   await delay(5); // an unhandled rejection would end this program
+});
+
+test("Barrier.waitSync() says why an action that is a task is not found", {
+  timeout,
+}, async () => {
+  const module = new URL("./testdata/nowhere.ts", import.meta.url);
+  const action = task<() => void>(module, "act");
+  await using pool = new ProcessPool(1);
+  const waits = [
+    (barrier: Barrier) => barrier.waitSync(),
+    (barrier: Barrier) => barrier.wait(),
+  ];
+  for (const wait of waits) {
+    const call = () => pool.apply(wait, [new Barrier(1, { action })]);
+    const error = await assertRejects(call, Error);
+    assertStringIncludes(error.message, module.href);
+    assertStringIncludes(error.message, '"act"');
+  }
 });
 
 test("Barrier.abort() and reset() win over an action that runs", {

@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import { Barrier, Event, Process, ProcessPool } from "../mod.ts";
 import { runtime } from "../_internal/runtime/which.ts";
+import { Scheduler } from "../_internal/scheduler.ts";
 import {
   deafen,
   drained,
@@ -338,6 +339,100 @@ test("ProcessPool gives a call to who can hear while its thread blocks", {
     await call;
     for (const gate of gates) gate.set();
   }
+});
+
+test(
+  "ProcessPool goes on past calls whose time is up while its thread blocks",
+  {
+    timeout,
+  },
+  async () => {
+    const spin = (): never => {
+      for (;;);
+    };
+    const never = () => new Promise<never>(() => {});
+    for (const processes of [1, 2]) {
+      for (const stuck of [spin, never]) {
+        await using pool = new ProcessPool(processes);
+        await started(pool);
+        const limits = { timeout: 50 };
+        const calls = Array.from(
+          { length: processes },
+          () => pool.apply(stuck, [], limits),
+        );
+        const ends = outcomes(calls);
+        const done = new Event();
+        const last = pool.apply((done: Event) => done.set(), [done]);
+        assert(done.waitSync({ timeout: 20_000 }));
+        assertEquals(await ends, calls.map(() => "TimeoutError"));
+        await last;
+        assertEquals(pool.stats().failed, processes);
+      }
+    }
+  },
+);
+
+/** Exits in a later turn, when its call has been answered. */
+const exitLater = (_?: Event) => {
+  const { process } = globalThis as Any;
+  setTimeout(() => process ? process.exit(0) : self.close());
+};
+
+test(
+  "ProcessPool counts idle workers that have ended while its thread blocked",
+  {
+    timeout,
+  },
+  async () => {
+    const workers = new Set<unknown>();
+    const { add, remove } = Scheduler.prototype;
+    Scheduler.prototype.add = function (worker) {
+      workers.add(worker);
+      add.call(this, worker);
+    };
+    Scheduler.prototype.remove = function (worker) {
+      workers.delete(worker);
+      remove.call(this, worker);
+    };
+    using _ = {
+      [Symbol.dispose]() {
+        Object.assign(Scheduler.prototype, { add, remove });
+      },
+    };
+    await using pool = new ProcessPool(1);
+    const DEATHS = 20;
+    for (let i = 0; i < DEATHS; i++) {
+      const cells = sharedCells();
+      await pool.apply((cells: Int32Array) => {
+        const { process } = globalThis as Any;
+        setTimeout(() => {
+          Atomics.store(cells, 0, 1);
+          process ? process.exit(0) : self.close();
+        });
+      }, [cells]);
+      while (Atomics.load(cells, 0) === 0); // it ends, and this thread hears nothing
+      const done = new Event();
+      const call = pool.apply((done: Event) => done.set(), [done]);
+      assert(done.waitSync({ timeout: 20_000 }));
+      await call;
+    }
+    await until(() => pool.stats().respawned === DEATHS);
+    assertEquals(workers.size, 1);
+  },
+);
+
+test("ProcessPool goes on after any number of workers that were of use", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const done = new Event();
+  const calls = Array.from(
+    { length: 80 },
+    () => pool.apply(exitLater, [done]),
+  );
+  const last = pool.apply((done: Event) => done.set(), [done]);
+  assert(done.waitSync({ timeout: 20_000 }));
+  await Promise.all([...calls, last]);
 });
 
 test("ProcessPool gives a long argument its time while its thread blocks", {

@@ -845,6 +845,30 @@ if (abandonsBusyThreads) {
     assert(waited > 0);
   });
 
+  test("A worker lives on though a call has caught what its watchdog did", {
+    timeout,
+  }, async () => {
+    await using pool = new ProcessPool(1);
+    await started(pool);
+    // In the midst of a clone, Deno makes an error of it.
+    const clone = () => {
+      const end = performance.now() + 60;
+      while (performance.now() < end) {
+        try {
+          structuredClone({ a: [1, 2, 3] });
+        } catch {
+          // It is used up now.
+        }
+      }
+    };
+    for (let i = 0; i < 40; i++) {
+      await assertTimesOut(() => pool.apply(clone, [], { timeout: 30 }), 30);
+      assertEquals(await pool.apply(double, [1]), 2);
+    }
+    assertEquals(pool.stats().abandoned, 0);
+    assertEquals(pool.stats().respawned, 0);
+  });
+
   test("A worker that writes its answer as its time runs out goes on", {
     timeout,
   }, async () => {
@@ -868,6 +892,31 @@ if (abandonsBusyThreads) {
     assertEquals(pool.stats().respawned, 0);
   });
 }
+
+test("ProcessPool replaces a worker whose time runs out in its exit", {
+  timeout,
+}, async () => {
+  const pool = new ProcessPool(1);
+  await started(pool);
+  const exitSlowly = () => {
+    // deno-lint-ignore no-explicit-any
+    const { process } = globalThis as any;
+    process?.on("exit", () => {
+      const end = performance.now() + 400;
+      while (performance.now() < end);
+    });
+    process ? process.exit(0) : self.close();
+  };
+  for (let i = 1; i <= 3; i++) {
+    const call = pool.apply(exitSlowly, [], { timeout: 100 });
+    const [end] = await outcomes([call]);
+    assert(end === "TimeoutError" || end === "WorkerExitError");
+    assertEquals(await pool.apply(double, [i]), 2 * i);
+    assertEquals(pool.stats().respawned, i);
+  }
+  pool.close();
+  await pool.join();
+});
 
 test("A call under a watchdog runs once, whatever other calls do", {
   timeout,

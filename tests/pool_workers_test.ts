@@ -22,6 +22,7 @@ import {
   until,
   watchSharedMemory,
 } from "./_pools.ts";
+import { endYoungPools } from "./testdata/pool_tasks.ts";
 
 const timeout = 30_000;
 
@@ -588,3 +589,40 @@ test(
     }
   },
 );
+
+test("ProcessPool abandons no worker that it ends as it starts", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  assertEquals(await pool.apply(endYoungPools), 0);
+});
+
+if (runtime !== "browser") {
+  test("ProcessPool uses a worker again that did not end after all", {
+    timeout,
+  }, async () => {
+    await using pool = new ProcessPool(1);
+    const begun = new Event();
+    const gate = new Event();
+    const ended = pool.apply((begun: Event, gate: Event) => {
+      const { process } = globalThis as Any;
+      process.once("exit", () => {
+        begun.set();
+        gate.waitSync();
+        throw new Error("not yet");
+      });
+      setTimeout(() => {
+        try {
+          process.exit();
+        } catch {
+          // It goes on.
+        }
+      });
+    }, [begun, gate]);
+    await ended;
+    await begun.wait();
+    const call = pool.apply(double, [1]);
+    gate.set();
+    assertEquals(await call, 2);
+  });
+}

@@ -19,6 +19,7 @@ import {
   Process,
 } from "../mod.ts";
 import { moduleUrl, runProgram } from "./_program.ts";
+import { blockAfterLastCall } from "./testdata/pool_tasks.ts";
 import { startAnother, startPulse, storeWho } from "./testdata/tasks.ts";
 import { WatchedSignal } from "./_watched_signal.ts";
 
@@ -436,6 +437,50 @@ test("Process.terminate() of one that starts leaves nothing open", {
   await run(60);
   // The runtime may keep a few; the deadline is the test's.
   while (await countHandles() - before > 20) await delay(20);
+});
+
+test("Process goes on if what it let go is dealt with", {
+  timeout,
+}, async () => {
+  const { stdout, stderr } = await runProgram(async ({ Process }) => {
+    const target = async () => {
+      const prevent = (event: globalThis.Event) => event.preventDefault();
+      addEventListener("error", prevent);
+      addEventListener("unhandledrejection", prevent);
+      const { process } = globalThis as Any; // which Bun and Node tell
+      process?.on?.("uncaughtException", () => {});
+      process?.on?.("unhandledRejection", () => {});
+      setTimeout(() => {
+        throw new Error("an error");
+      });
+      Promise.reject(new Error("a rejection"));
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    };
+    const process = new Process(target);
+    process.start();
+    console.log(await process.join());
+  });
+  assertEquals(stdout, "0\n");
+  assertEquals(stderr, "");
+});
+
+test("Process.terminate() of one that blocks leaves nothing open", {
+  timeout: 60_000,
+}, async () => {
+  const run = async () => {
+    const blocks = new Event();
+    const process = new Process(blockAfterLastCall, { args: [blocks] });
+    process.start();
+    await blocks.wait();
+    await delay(100); // it blocks, and its pool has replaced a worker
+    process.terminate();
+    await process.join();
+  };
+  await run();
+  const before = await countHandles();
+  await run();
+  await run();
+  while (await countHandles() > before) await delay(20);
 });
 
 test("Process.terminate() of one that has ended changes nothing", {

@@ -42,6 +42,12 @@ export function endBy(end: (code: number) => void): void {
  */
 let exiting = false;
 
+/**
+ * Whether a watchdog has struck in the midst of an exit, so that no other can be
+ * made in the same way.
+ */
+let isExitBroken = false;
+
 /** Is told before this thread ends, and if it does not after all. */
 let tellOfEnd: ((isEnding: boolean) => void) | undefined;
 
@@ -73,6 +79,7 @@ function leave<T>(end: () => T): T {
  * @param code The code its parent sees.
  */
 export function exitThread(code: number): void {
+  if (isExitBroken) exitDeno?.(code);
   if (exiting) return;
   leave(() => exit ? exit(code) : closeScope());
 }
@@ -177,19 +184,27 @@ export function catchStrayErrors(
     if (!exiting) report(error);
   };
   if (runtime === "deno" || runtime === "browser") {
+    // A task's own listeners come later, and may deal with it.
+    const tellUnlessPrevented = (event: Any, error: unknown) => {
+      let prevented = false;
+      event.preventDefault();
+      event.preventDefault = () => prevented = true;
+      queueMicrotask(() => prevented || tell(error));
+    };
     // Rejections are told in the order in which they came about, but when they
     // are is the platform's business. So the last one is our own.
     const last = {};
     let whenTold: () => void;
     scope.addEventListener("unhandledrejection", (event: Any) => {
+      if (event.reason !== last) {
+        return tellUnlessPrevented(event, event.reason);
+      }
       event.preventDefault();
-      if (event.reason !== last) return tell(event.reason);
       event.stopImmediatePropagation();
-      whenTold();
+      queueMicrotask(whenTold);
     });
     scope.addEventListener("error", (event: Any) => {
-      event.preventDefault();
-      tell(event.error ?? new Error(event.message));
+      tellUnlessPrevented(event, event.error ?? new Error(event.message));
     });
     return (callback) => {
       whenTold = callback;
@@ -197,8 +212,11 @@ export function catchStrayErrors(
       nextTurn(() => void new Promise((_, reject) => reject(last)));
     };
   }
-  process.on("uncaughtException", tell);
-  process.on("unhandledRejection", tell);
+  for (const event of ["uncaughtException", "unhandledRejection"]) {
+    process.on(event, (error: unknown) => {
+      if (process.listenerCount(event) === 1) tell(error); // a task deals with it
+    });
+  }
   return nextTurn;
 }
 
@@ -209,6 +227,11 @@ const GUARDED = Symbol.for("@multi/processing guarded");
  * the script ends, Deno 2.9 lets it strike whatever comes next, and the thread ends.
  */
 const NEAR_MS = 2;
+/**
+ * And no longer than this: if it has struck in the midst of a clone, Deno made an
+ * error of it that the function may have caught, and no other comes.
+ */
+const PAST_MS = 50;
 
 let watched: Any;
 const doNothing = () => {};
@@ -222,7 +245,8 @@ let guarded: () => void = doNothing;
  *
  * @param milliseconds The time.
  * @param fn The function.
- * @returns What it returned, in a box, or `undefined` if it was interrupted.
+ * @returns What it returned, in a box, or `undefined` if it was interrupted: this
+ * thread can go on then, unless it {@linkcode mustEnd}.
  */
 export function runWithin<T>(
   milliseconds: number,
@@ -244,17 +268,24 @@ export function runWithin<T>(
     } catch (error) {
       result = { error };
     }
-    while (now() > end - NEAR_MS); // until the watchdog has come
+    let time = now();
+    while (time > end - NEAR_MS && time < end + PAST_MS) time = now();
   };
   try {
     watched.runInThisContext({ timeout });
   } catch (error) {
     if ((error as Any)?.code !== "ERR_SCRIPT_EXECUTION_TIMEOUT") throw error;
+    isExitBroken ||= exiting;
   } finally {
     guarded = doNothing; // and forgets what the function holds
   }
   if (result && "error" in result) throw result.error;
   return result;
+}
+
+/** Whether this thread was about to end when a function was interrupted. */
+export function mustEnd(): boolean {
+  return isExitBroken;
 }
 
 /**

@@ -95,6 +95,7 @@ export class FastLane implements Lane {
     this.#bell = memory.bell;
     this.#calls = ringOf(memory.calls);
     this.#answers = ringOf(memory.answers);
+    Atomics.store(this.#cells, LaneCell.Stage, Stage.Initializing);
     this.#consumer = new Consumer({
       cells: memory.cells,
       word: LaneCell.Claim,
@@ -116,6 +117,9 @@ export class FastLane implements Lane {
   end(isEnding: boolean): void {
     const stage = isEnding ? Stage.Ending : Stage.Ready;
     Atomics.store(this.#cells, LaneCell.Stage, stage);
+    if (isEnding) return;
+    Atomics.add(this.#bell, BellCell.Answers, 1);
+    this.#ring(); // calls may wait for it
   }
 
   receive(message: ToServer): void {

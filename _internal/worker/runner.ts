@@ -23,7 +23,7 @@ import {
 import { realm } from "../realm.ts";
 import { runCall } from "../run_call.ts";
 import { wallClock } from "../runtime/loop.ts";
-import { runWithin } from "../runtime/this_thread.ts";
+import { mustEnd, runWithin } from "../runtime/this_thread.ts";
 import type { Port } from "../runtime/threads.ts";
 import { stopsBusyThreads } from "../runtime/which.ts";
 
@@ -59,9 +59,10 @@ export class Runner {
   readonly functions: KnownFunctions;
   /**
    * Whether the thread must end once it has answered. Its port may be dead; or a
-   * watchdog has interrupted a call in a thread that has children: that runs no
-   * `finally`, so it may have been this module that was stopped half-way, and a pool
-   * of the thread's own may never send a call again.
+   * watchdog has interrupted a call that was about to end the thread, or one in a
+   * thread that has children: that runs no `finally`, so it may have been this module
+   * that was stopped half-way, and a pool of the thread's own may never send a call
+   * again.
    */
   spoilt = false;
   readonly #revived: AnyFunction[] = [];
@@ -148,7 +149,7 @@ export class Runner {
     this.#guard(true);
     const result = runWithin(left, run);
     if (result === undefined) {
-      this.spoilt ||= realm.children > 0;
+      this.spoilt ||= realm.children > 0 || mustEnd();
       return TOO_LATE;
     }
     // What is awaited is not watched; an answer is on its way.

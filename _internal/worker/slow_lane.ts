@@ -33,6 +33,7 @@ export class SlowLane implements Lane {
     const { call: kind, payload: wire } = message;
     const task: Task = { ...message, kind, values: NONE, wire };
     this.#runner.answer(task, await this.#runner.run(task));
+    if (this.#runner.spoilt) nextTurn(() => endThread(1));
   }
 
   end(): void {} // the pool hears of it

@@ -32,6 +32,48 @@ export const nested = task(
   },
 );
 
+/** Blocks for ever, when the last call of a pool of this thread's has ended. */
+export const blockAfterLastCall = task(
+  import.meta.url,
+  async function blockAfterLastCall(blocks: Event): Promise<void> {
+    const pool = new ProcessPool(1);
+    const stop = new AbortController();
+    const { signal } = stop;
+    const begun = new Event();
+    const begin = (begun: Event) => {
+      begun.set();
+      return new Promise(() => {});
+    };
+    const first = pool.apply(begin, [begun], { signal });
+    await begun.wait();
+    // It waits for an idle worker, and cannot be sent to one.
+    const twice = new ArrayBuffer(8);
+    const transfer = [twice, twice];
+    const second = pool.apply((_: unknown) => {}, [twice], { transfer });
+    void Promise.allSettled([first, second]);
+    stop.abort();
+    blocks.set();
+    new Event().waitSync();
+  },
+);
+
+/** Ends pools whose workers start, and tells how many it has abandoned. */
+export const endYoungPools = task(
+  import.meta.url,
+  async function endYoungPools(): Promise<number> {
+    let abandoned = 0;
+    for (let i = 0; i < 8; i++) {
+      const pool = new ProcessPool(3);
+      await new Promise((resolve) => setTimeout(resolve, 45 + i * 3));
+      pool.terminate();
+      await pool.join();
+      ({ abandoned } = pool.stats());
+      if (abandoned > 0) break;
+    }
+    return abandoned;
+  },
+);
+
 let inner: ProcessPool | undefined;
 const negate = (n: number) => -n;
 
