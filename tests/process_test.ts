@@ -18,6 +18,7 @@ import {
   Event,
   Process,
 } from "../mod.ts";
+import { runtime } from "../_internal/runtime/which.ts";
 import { moduleUrl, runProgram } from "./_program.ts";
 import { blockAfterLastCall } from "./testdata/pool_tasks.ts";
 import { startAnother, startPulse, storeWho } from "./testdata/tasks.ts";
@@ -405,6 +406,13 @@ test("Process.terminate() leaves no thread behind that waits or works", {
       event.waitSync();
     },
   ];
+  if (runtime === "deno") {
+    targets.push((started, event) => { // its end throws
+      Object.preventExtensions(globalThis);
+      started.set();
+      return event.wait();
+    });
+  }
   const [event, broken] = [new Event(), new Barrier(2)];
   broken.abort();
   const run = async (target: Target) => {

@@ -180,16 +180,21 @@ export function dressWorkerScope(
 export function catchStrayErrors(
   report: (error: unknown) => void,
 ): (callback: () => void) => void {
-  const tell = (error: unknown) => {
-    if (!exiting) report(error);
-  };
   if (runtime === "deno" || runtime === "browser") {
+    let told = false;
     // A task's own listeners come later, and may deal with it.
     const tellUnlessPrevented = (event: Any, error: unknown) => {
+      if (told && !exiting) return; // the thread could not be ended: let it die
       let prevented = false;
       event.preventDefault();
-      event.preventDefault = () => prevented = true;
-      queueMicrotask(() => prevented || tell(error));
+      Object.defineProperty(event, "preventDefault", {
+        value: () => prevented = true,
+      });
+      queueMicrotask(() => {
+        if (prevented || exiting) return;
+        told = true;
+        report(error);
+      });
     };
     // Rejections are told in the order in which they came about, but when they
     // are is the platform's business. So the last one is our own.
@@ -214,7 +219,8 @@ export function catchStrayErrors(
   }
   for (const event of ["uncaughtException", "unhandledRejection"]) {
     process.on(event, (error: unknown) => {
-      if (process.listenerCount(event) === 1) tell(error); // a task deals with it
+      const isDealtWith = process.listenerCount(event) > 1; // by a task's own
+      if (!isDealtWith && !exiting) report(error);
     });
   }
   return nextTurn;
