@@ -227,10 +227,12 @@ function has(size: () => number, value: object): boolean {
 /** What a scan of a value goes into. */
 interface Content {
   values: unknown[];
-  /** The keys of the values; those of a map are among these. */
-  keys: string[] | "map" | "set";
+  /** The keys of the values; those of a map are among these, "items" have numbers. */
+  keys: string[] | "map" | "set" | "items";
   isArray?: boolean;
   isError?: boolean;
+  /** It holds nothing that needs a look, so that its values are left out. */
+  isLeaf?: boolean;
 }
 
 function contentOf(value: unknown): Content {
@@ -254,6 +256,7 @@ const NO_CONTENT: Content = { values: [], keys: [] };
 /** How the way to a value is written. */
 function keyOf({ values, keys, isArray }: Content, index: number): string {
   if (keys === "set") return `.values()[${index}]`;
+  if (keys === "items") return `[${index}]`;
   if (keys === "map") {
     const entry = index >> 1;
     if (index % 2 === 0) return `.keys()[${entry}]`;
@@ -356,19 +359,23 @@ function scan(root: unknown, name: string, owner: string): boolean {
         found = true;
         return;
       }
-      const why = refusal(value);
-      if (why !== undefined) refuse(why);
-      if (isOpaque(value) && !isError(value)) return;
-      if (Array.isArray(value) && isPlain(value) && hasItemsOnly(value)) return;
+      const simple = simpleContent(value);
+      if (simple === undefined) {
+        const why = refusal(value);
+        if (why !== undefined) refuse(why);
+        if (isOpaque(value) && !isError(value)) return;
+      } else if (simple.isArray && simple.isLeaf) return;
       if (inside.length === MAX_DEPTH) {
         const what = `what is nested more than ${MAX_DEPTH} deep`;
         refuse(what, inside.slice(0, 1));
       }
-      const content = contentOf(value);
+      if (simple?.isLeaf) return;
+      const content = simple ?? contentOf(value);
       const { keys } = content;
-      if (keys.length === 0 && !isPlainTagged(value) && isEmptied(value)) {
-        refuse(ofItsClass(value));
-      }
+      if (
+        !simple && keys.length === 0 && !isPlainTagged(value) &&
+        isEmptied(value)
+      ) refuse(ofItsClass(value));
       inside.push({ content, next: 0 });
     }
   };
@@ -381,17 +388,38 @@ function scan(root: unknown, name: string, owner: string): boolean {
   return found;
 }
 
-/** Whether an array holds nothing but values that need no look. */
-function isPlain(array: unknown[]): boolean {
-  for (let i = 0; i < array.length; i++) {
-    const item = array[i];
+/**
+ * The content of what most objects are, without a look at all that they might be
+ * instead: plain objects, and arrays that hold nothing but their items.
+ */
+function simpleContent(value: object): Content | undefined {
+  if (isDisguised(value)) return undefined;
+  const prototype = Object.getPrototypeOf(value);
+  if (prototype === Object.prototype && isPlainTagged(value)) {
+    const values = Object.values(value);
+    if (values.every(isLeaf)) return LEAF_OBJECT;
+    return { values, keys: Object.keys(value) };
+  }
+  if (prototype !== Array.prototype || !Array.isArray(value)) return undefined;
+  let isLeafOnly = true;
+  for (let i = 0; i < value.length; i++) {
+    const item = value[i];
     if (typeof item === "number") continue;
     // There may be very many holes, and few items: its keys tell sooner.
-    if (item === undefined && !(i in array)) return false;
-    if (typeof item === "object" && item !== null) return false;
-    if (typeof item === "function" || typeof item === "symbol") return false;
+    if (item === undefined && !(i in value)) return undefined;
+    isLeafOnly &&= isLeaf(item);
   }
-  return true;
+  if (!hasItemsOnly(value)) return undefined;
+  return isLeafOnly ? LEAF_ARRAY : { values: value.slice(), keys: "items" };
+}
+
+const LEAF_OBJECT: Content = { values: [], keys: [], isLeaf: true };
+const LEAF_ARRAY: Content = { ...LEAF_OBJECT, isArray: true };
+
+/** Whether a value needs no look. */
+function isLeaf(value: unknown): boolean {
+  return value === null || (typeof value !== "object" &&
+    typeof value !== "function" && typeof value !== "symbol");
 }
 
 /** Copies what structured clone would go through, with stand-ins for what is shared. */

@@ -113,6 +113,7 @@ export function writeValue(
           (owned || Object.keys(value).length === value.length)
         ) return writeNumbers(memory, at, end, value);
       }
+      if (owned && !mayFit(value as unknown[], end - at)) return -1;
       if (!isJson(value)) return -1;
       return writeText(memory, at, end, stringify(value), Tag.Json);
   }
@@ -296,6 +297,21 @@ export function isNumbers(
 ): array is readonly number[] {
   for (let i = 0; i < array.length; i++) {
     if (typeof array[i] !== "number") return false;
+  }
+  return true;
+}
+
+/**
+ * Tells whether JSON of an array may be so short, and have so few objects: to look
+ * at all there is would take longer than to send it by the other lane.
+ */
+function mayFit(array: readonly unknown[], room: number): boolean {
+  let objects = 1;
+  for (let i = 0; i < array.length; i++) {
+    const item = array[i];
+    if (typeof item === "object" && item !== null) objects++;
+    room -= typeof item === "string" ? item.length + 3 : 2;
+    if (room < 0 || objects > MAX_OBJECTS) return false;
   }
   return true;
 }
