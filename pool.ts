@@ -46,6 +46,7 @@ import {
 } from "./_internal/limits.ts";
 import { LocalExecutor } from "./_internal/local.ts";
 import { mapAll } from "./_internal/mapping.ts";
+import { expectError, ignoreExpected } from "./_internal/promises.ts";
 import { Counter, nextNumber, realm } from "./_internal/realm.ts";
 import { cores } from "./_internal/runtime/which.ts";
 import { Stream } from "./_internal/streaming.ts";
@@ -72,7 +73,8 @@ export interface CallLimits {
   /**
    * Gives the call up, which rejects with the signal's reason. As when the time
    * runs out, a `ProcessPool` stops the work, and a `ThreadPool` lets what has
-   * begun run on.
+   * begun run on. For a time use `timeout` rather than `AbortSignal.timeout()`: on
+   * Deno it alone can end a busy loop.
    */
   signal?: AbortSignal | undefined;
 }
@@ -555,7 +557,8 @@ export abstract class Pool {
 
   /**
    * Ends at once: every call that has not ended rejects with a
-   * {@linkcode PoolClosedError}.
+   * {@linkcode PoolClosedError}. That is no unhandled rejection if nobody awaits it,
+   * as the program itself has asked for it.
    *
    * @example Usage
    * ```ts
@@ -575,6 +578,7 @@ export abstract class Pool {
       "Cannot finish call as the pool was terminated before it ended: await " +
         "its result before, or end the pool by close() and join()",
     );
+    expectError(error);
     for (const end of [...this.#readers]) end(error);
     this.#executor.terminate(error);
   }
@@ -627,7 +631,9 @@ export abstract class Pool {
   }
 
   /**
-   * Terminates the pool and waits until it is gone, as Python's `with` does.
+   * Terminates the pool and waits until it is gone, as Python's `with` does. So
+   * `return await` a call from the block of an `await using`: with a mere `return`
+   * it is terminated first.
    *
    * @example Usage
    * ```ts
@@ -675,7 +681,7 @@ export abstract class Pool {
   }
 
   #applyWithin(limits: Limits, request: CallRequest): Promise<unknown> {
-    return new Promise((resolve, reject) => {
+    const applied = new Promise((resolve, reject) => {
       const action = () => `run ${nameOf(request.fn)}`;
       const none = reachedAtOnce(limits, action);
       if (none) return reject(none.error);
@@ -683,7 +689,10 @@ export abstract class Pool {
         unwatch();
         if (outcome.ok) resolve(outcome.value);
         else if (outcome.late) reject(timeoutError(action(), limits.timeout));
-        else reject(outcome.error);
+        else {
+          ignoreExpected(outcome.error, () => applied);
+          reject(outcome.error);
+        }
       });
       const unwatch = watchLimits(limits, action, (error) => {
         unwatch();
@@ -692,6 +701,7 @@ export abstract class Pool {
       });
       this.#executor.submit(call);
     });
+    return applied;
   }
 
   #map<R>(

@@ -7,6 +7,7 @@
 
 import type { AnyFunction } from "./callable.ts";
 import type { Limits } from "./limits.ts";
+import { ignoreExpected } from "./promises.ts";
 import { release } from "./runtime/loop.ts";
 import { reportUncaught } from "./runtime/this_thread.ts";
 
@@ -179,8 +180,9 @@ export class AwaitedCall extends Call {
   }
 
   protected override answer(outcome: Outcome): void {
-    if (outcome.ok) this.#resolve(outcome.value);
-    else this.#reject(outcome.error);
+    if (outcome.ok) return this.#resolve(outcome.value);
+    ignoreExpected(outcome.error, () => this.promise);
+    this.#reject(outcome.error);
   }
 }
 

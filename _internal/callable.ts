@@ -129,8 +129,8 @@ export function describeToRun(fn: AnyFunction): CallableWire {
   );
 }
 
-/** Functions that came as text, whose `ReferenceError` needs an explanation. */
-const selfContained = new WeakSet<AnyFunction>();
+/** Functions that came as text, whose `ReferenceError` needs an explanation: their names. */
+const selfContained = new WeakMap<AnyFunction, string>();
 
 /**
  * Finds or makes a function that was sent.
@@ -186,13 +186,15 @@ export function reviveSync(wire: CallableWire): AnyFunction {
  * @returns The same error.
  */
 export function explained(error: unknown, fn: AnyFunction): unknown {
-  if (!selfContained.has(fn)) return error;
-  const hint = " (a function that is sent to another thread sees its " +
-    "arguments and the globals there, not the variables and imports around " +
-    "it: pass them as arguments, or mark the function of a module with task())";
+  const name = selfContained.get(fn);
+  if (name === undefined) return error;
   try {
-    if (error instanceof ReferenceError && !error.message.endsWith(hint)) {
+    if (error instanceof ReferenceError && !error.message.includes(HINT)) {
       const { message, stack } = error;
+      const ofItself = message.split(/[^\w$]/).includes(name) // V8, JavaScriptCore
+        ? `; to call itself it has to be written as "function ${name}"`
+        : "";
+      const hint = `${HINT}${ofItself})`;
       error.message = message + hint;
       // The stack was made with the message that was there then.
       if (stack?.includes(message) && !stack.includes(hint)) {
@@ -205,14 +207,25 @@ export function explained(error: unknown, fn: AnyFunction): unknown {
   return error;
 }
 
+const HINT = " (a function that is sent to another thread sees its " +
+  "arguments and the globals there, not the variables and imports around " +
+  "it: pass them as arguments, or mark the function of a module with task()";
+
 function compile({ text, name }: SourceWire): AnyFunction {
   const fn = evaluate(text, name);
-  selfContained.add(fn);
+  selfContained.set(fn, name);
   return fn;
 }
 
 /** What an arrow function sees of the function around it, beside `this`. */
 const OF_A_FUNCTION = /\barguments\b|\bnew\s*\.\s*target\b/;
+
+/**
+ * What esbuild, and so `tsx` and others, puts round the functions in a function to
+ * keep their names.
+ */
+const KEEP_NAME = "const __name=(it,value)=>" +
+  "Object.defineProperty(it,'name',{value,configurable:true});";
 
 /** Indirect: the text sees the globals and nothing of this module. */
 const evaluateGlobally = eval;
@@ -222,11 +235,12 @@ function evaluate(text: string, name: string): AnyFunction {
   const url = `\n//# sourceURL=multiprocessing:${label}`;
   // In a function, or "this" of an arrow function would be the global object; but
   // that has arguments, which an arrow function must not see.
+  const start = `"use strict";${text.includes("__name(") ? KEEP_NAME : ""}`;
   const attempt = (expression: string) =>
     OF_A_FUNCTION.test(text)
-      ? evaluateGlobally(`"use strict";(${expression}\n)${url}`)
+      ? evaluateGlobally(`${start}(${expression}\n)${url}`)
       : evaluateGlobally(
-        `(function(){"use strict";return(${expression}\n)})${url}`,
+        `(function(){${start}return(${expression}\n)})${url}`,
       )();
   let failure: unknown;
   for (const form of forms(text)) {

@@ -207,12 +207,18 @@ const sizeOf = {
 
 /** Whether a value is a map, and not one in name only. */
 export function isMap(value: object): value is Map<unknown, unknown> {
-  return value instanceof Map && has(sizeOf.Map, value);
+  return isOf(Map, value) && has(sizeOf.Map, value);
 }
 
 /** Whether a value is a set, likewise. */
 export function isSet(value: object): value is Set<unknown> {
-  return value instanceof Set && has(sizeOf.Set, value);
+  return isOf(Set, value) && has(sizeOf.Set, value);
+}
+
+/** Whether an object seems to be of a class, perhaps of another global's. */
+function isOf(type: { new (): object; readonly name: string }, value: object) {
+  return value instanceof type ||
+    Object.prototype.toString.call(value) === `[object ${type.name}]`;
 }
 
 function has(size: () => number, value: object): boolean {

@@ -25,7 +25,7 @@ import {
 import { timeoutError } from "./errors.ts";
 import { deadlineOf, reachedAtOnce, watchLimits } from "./limits.ts";
 import { shown } from "./check.ts";
-import { isThenable } from "./promises.ts";
+import { ignoreExpected, isThenable } from "./promises.ts";
 import { hold, release, wallClock } from "./runtime/loop.ts";
 import { afterTurn, isTurnOverdue } from "./turn.ts";
 import { later } from "./wait.ts";
@@ -59,7 +59,7 @@ export function mapAll(
 ): Promise<unknown[]> {
   const { kind, fn, limits, transferResult } = request;
   const action = () => `${kind} ${nameOf(fn)}`;
-  return new Promise((resolve, reject) => {
+  const mapped = new Promise<unknown[]>((resolve, reject) => {
     const items: Items = Object(request.items); // a string is iterable too
     const total = knownLength(items);
     const none = reachedAtOnce(limits, action, total === 0);
@@ -82,8 +82,9 @@ export function mapAll(
       unwatch();
       stopReading();
       if (open.size > 0) executor.giveUp(open, stop);
-      if (error) reject(error.error);
-      else resolve(joined(results));
+      if (!error) return resolve(joined(results));
+      ignoreExpected(error.error, () => mapped);
+      reject(error.error);
     };
     const stopReading = () => {
       if (!reading) return;
@@ -185,6 +186,7 @@ export function mapAll(
       end({ error });
     }
   });
+  return mapped;
 }
 
 /**

@@ -32,6 +32,32 @@ export function ignoreRejections(items: readonly unknown[]): void {
   }
 }
 
+const expected = new WeakSet<object>();
+
+/**
+ * Marks an error as one that the program has asked for: a promise that rejects with
+ * it, and that nobody awaits, is no unhandled rejection.
+ *
+ * @param error The error.
+ */
+export function expectError(error: object): void {
+  expected.add(error);
+}
+
+/**
+ * To be called when a promise is rejected: ignores that if the error is expected.
+ *
+ * @param error The error.
+ * @param promise Gives the promise, a little later.
+ */
+export function ignoreExpected(
+  error: unknown,
+  promise: () => Promise<unknown>,
+): void {
+  if (!expected.has(error as object)) return;
+  queueMicrotask(() => ignoreRejections([promise()]));
+}
+
 /**
  * Goes on when a promise is settled, as its `then` does at first.
  *

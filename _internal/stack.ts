@@ -7,9 +7,10 @@
 import { PROGRAM_NAME } from "./runtime/threads.ts";
 
 /** A line of a stack that says where, and one of the worker's program. */
-const FRAME = /^(?:\s+at |\S*@).*:\d+:\d+\)?$/;
+const FRAME = /^(?:\s+at |[^\s@]*@).*:\d+:\d+\)?$/;
 const OWN_FRAME = new RegExp(
-  String.raw`^(?:\s+at |\S*@).*${PROGRAM_NAME}(?:, <anonymous>)?:\d+:\d+\)?$`,
+  String
+    .raw`^(?:\s+at |[^\s@]*@).*${PROGRAM_NAME}(?:, <anonymous>)?:\d+:\d+\)?$`,
 );
 /** What it is loaded by, whole or shortened by the platform. */
 const OWN_URL =

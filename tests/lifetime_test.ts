@@ -315,6 +315,32 @@ test("A daemon does not keep the program alive, and ends with it", {
   );
 });
 
+test("A call that the program itself has ended is no unhandled rejection", {
+  timeout,
+}, async () => {
+  assertEnded(
+    await runProgram(async ({ PoolClosedError, ProcessPool, ThreadPool }) => {
+      const never = () => new Promise<never>(() => {});
+      for (const Pool of [ProcessPool, ThreadPool]) {
+        const leave = async () => {
+          await using pool = new Pool(1);
+          void pool.apply(never); // nobody asks for these
+          void pool.apply(never, [], { timeout: 60_000 });
+          void pool.map(never, [1, 2]);
+          void pool.starmap(never, [[], []]);
+          return pool.map(never, [1]);
+        };
+        try {
+          await leave();
+        } catch (error) {
+          console.log(error instanceof PoolClosedError);
+        }
+      }
+    }),
+    "true\ntrue\n",
+  );
+});
+
 test("A process that was ended does not keep the program from ending", {
   timeout,
 }, async () => {

@@ -374,6 +374,34 @@ test("ProcessPool says why a variable around a function is missing", {
   }
 });
 
+test("ProcessPool says how a function can call itself", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const factorial = (n: number): number => n < 2 ? 1 : n * factorial(n - 1);
+  assertEquals(await pool.apply(factorial, [1]), 1);
+  const call = () => pool.apply(factorial, [3]);
+  const error = await assertRejects(call, ReferenceError, "factorial");
+  assertStringIncludes(error.message, 'written as "function factorial"');
+  const other = await assertRejects(
+    () => pool.apply(() => factorial(3)),
+    ReferenceError,
+  );
+  assert(!other.message.includes("written as"));
+});
+
+test("ProcessPool takes an error's long message for no stack", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const fail = (): never => {
+    const people = Array.from({ length: 60_000 }, (_, i) => `user${i}@here`);
+    throw new Error(people.join(","));
+  };
+  const error = await assertRejects(() => pool.apply(fail), Error, "user9@");
+  assert(error.message.length > 600_000);
+});
+
 for (const way of ["start", "initializer", "apply", "map"]) {
   test(
     `A module that is loaded for its task cannot run that elsewhere: ${way}`,

@@ -464,11 +464,21 @@ test("Process goes on if what it let go is dealt with", {
       Promise.reject(new Error("a rejection"));
       await new Promise((resolve) => setTimeout(resolve, 50));
     };
-    const process = new Process(target);
-    process.start();
-    console.log(await process.join());
+    const asOnNode = async () => {
+      const { process } = globalThis as Any;
+      process.on("unhandledRejection", (reason: Error) => {
+        if (reason.message === "a rejection") process.exit(7);
+      });
+      Promise.reject(new Error("a rejection"));
+      await new Promise(() => {});
+    };
+    for (const it of [target, asOnNode]) {
+      const process = new Process(it);
+      process.start();
+      console.log(await process.join());
+    }
   });
-  assertEquals(stdout, "0\n");
+  assertEquals(stdout, "0\n7\n");
   assertEquals(stderr, "");
 });
 

@@ -18,6 +18,7 @@ import {
   BrokenBarrierError,
   Event,
   Process,
+  ProcessPool,
   task,
   ThreadPool,
 } from "../mod.ts";
@@ -335,6 +336,46 @@ test("task() throws for a bad argument", { timeout }, () => {
   const error = assertThrows(() => task(url, another.once), TypeError);
   assertStringIncludes(error.message, '"once"');
   assertStringIncludes(error.message, url);
+});
+
+test("ProcessPool sends what is shared in another global's maps and sets", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const { runInNewContext } = await import("node:vm");
+  const event = new Event();
+  const make: (event: Event) => object = runInNewContext(
+    "(event) => new Map([['set', new Set([event])]])",
+  );
+  const set = (map: Map<string, Set<Event>>) => {
+    for (const event of map.get("set")!) event.set();
+  };
+  await pool.apply(set, [make(event) as Map<string, Set<Event>>]);
+  assert(event.isSet());
+  const error = await assertRejects(
+    () => pool.apply((_) => {}, [make(pool as unknown as Event)]),
+    DOMException as unknown as typeof Error,
+  );
+  assertStringIncludes(error.message, 'args[0].get("set").values()[0]');
+});
+
+test("ProcessPool sends functions in which a compiler keeps names", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  // So esbuild writes them if it is told to keep names.
+  const texts = [
+    "(n) => { const add = /* @__PURE__ */ __name((x) => x + n, 'add');" +
+    "return add.name + add(1); }",
+    "function named(n) { const add = __name((x) => x + n, 'add');" +
+    "return add.name + add(arguments[0] - n + 1); }",
+    "async (n) => { function add(x) { return x + n; } __name(add, 'add');" +
+    "return add.name + add(1); }",
+  ];
+  for (const text of texts) {
+    const fn: (n: number) => string = (0, eval)(`(${text})`);
+    assertEquals(await pool.apply(fn, [1]), "add2");
+  }
 });
 
 test("task() of a module or a name that is missing fails with both", {

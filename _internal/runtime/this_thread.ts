@@ -192,6 +192,12 @@ export function catchStrayErrors(
       });
       queueMicrotask(() => {
         if (prevented || exiting) return;
+        // Deno asks these once nobody has prevented it.
+        const name = "unhandledRejection";
+        const isRejection = event.type === name.toLowerCase();
+        if (isRejection && process?.listenerCount(name) > 0) {
+          return process.emit(name, error, event.promise);
+        }
         told = true;
         report(error);
       });
