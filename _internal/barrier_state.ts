@@ -13,9 +13,9 @@
  * | Breaking | has ended badly, the barrier breaks | `finish`, by whoever comes by |
  * | Broken | does not begin | `reset` |
  *
- * ARCHITECTURE.md has every transition. A cycle that passes, or that `abort` ends
- * before anyone has arrived, goes straight to the next generation. One that ends
- * badly first goes to Resetting or Breaking, which decides it; then its generation is
+ * ARCHITECTURE.md has every transition. A cycle that passes goes straight to the
+ * next generation, and one in which nobody has arrived stays as it is when the
+ * barrier breaks. One that ends badly first goes to Resetting or Breaking, which decides it; then its generation is
  * written to the history, then the count of bad ends goes up, then the word
  * moves on. Any thread may do these three steps, and several may at once: each
  * is a compare-and-exchange whose second try fails. So a thread may die between
@@ -223,7 +223,7 @@ export class BarrierState {
       const phase = word & 7;
       if (phase === Phase.Broken) return;
       if (phase === Phase.Filling && this.#count(word) === 0) {
-        const generation = this.#generation(word) + 1;
+        const generation = this.#generation(word);
         if (this.#exchange(word, this.#pack(generation, 0, Phase.Broken))) {
           return;
         }
@@ -238,7 +238,7 @@ export class BarrierState {
       const phase = word & 7;
       if (phase === Phase.Filling && this.#count(word) === 0) return;
       if (phase === Phase.Broken) {
-        const generation = this.#generation(word) + 1;
+        const generation = this.#generation(word);
         if (this.#exchange(word, this.#pack(generation, 0, Phase.Filling))) {
           return;
         }
