@@ -472,7 +472,7 @@ test("Event.wait() leaves no memory behind", { timeout }, async () => {
     controller.abort("aborted");
     assertEquals(new Set(await Promise.all(aborted)), new Set(["aborted"]));
   };
-  const before = await heapAfter(() => round(2000));
+  const before = await heapAfter(() => round(20_000));
   const after = await heapAfter(() => round(20_000));
   const grown = (after - before) / 2 ** 20;
   assert(grown < 2, `grew by ${grown} MiB`);

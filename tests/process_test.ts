@@ -453,8 +453,8 @@ test("Process goes on if what it let go is dealt with", {
   const { stdout, stderr } = await runProgram(async ({ Process }) => {
     const target = async () => {
       const prevent = (event: globalThis.Event) => event.preventDefault();
-      addEventListener("error", prevent);
-      addEventListener("unhandledrejection", prevent);
+      globalThis.addEventListener?.("error", prevent);
+      globalThis.addEventListener?.("unhandledrejection", prevent);
       const { process } = globalThis as Any; // which Bun and Node tell
       process?.on?.("uncaughtException", () => {});
       process?.on?.("unhandledRejection", () => {});

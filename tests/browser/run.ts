@@ -39,6 +39,9 @@ const BESIDE_BY_NAME: Record<string, string> = {
   "starts another worker at once": "blocking",
   "begins though a worker has just died": "blocking",
   "storm of calls for which a thread blocks": "blocking",
+  "past calls whose time is up while its thread blocks": "blocking",
+  "idle workers that have ended while its thread blocked": "blocking",
+  "any number of workers that were of use": "blocking",
 };
 
 /** How long a page may say nothing. */

@@ -20,6 +20,8 @@ export const execute: () => never = missing("programs");
 export const moduleUrl: string = new URL("../../../mod.ts", import.meta.url)
   .href;
 export const memoryUsage: () => never = missing("memory");
+export const setFlagsFromString: () => never = missing("memory");
+export const runInNewContext: () => never = missing("other globals");
 export const readdir: () => never = missing("programs");
 export const readdirSync: () => never = missing("programs");
 export const readFile: () => never = missing("programs");
