@@ -14,12 +14,12 @@
  * | Broken | does not begin | `reset` |
  *
  * ARCHITECTURE.md has every transition. A cycle that passes goes straight to the
- * next generation, and one in which nobody has arrived stays as it is when the
- * barrier breaks. One that ends badly first goes to Resetting or Breaking, which decides it; then its generation is
- * written to the history, then the count of bad ends goes up, then the word
- * moves on. Any thread may do these three steps, and several may at once: each
- * is a compare-and-exchange whose second try fails. So a thread may die between
- * any two of them.
+ * next generation, and one in which nobody has arrived keeps its own when the
+ * barrier breaks. One that ends badly first goes to Resetting or Breaking, which
+ * decides it; then its generation is written to the history, then the count of bad
+ * ends goes up, then the word moves on. Any thread may do these three steps, and
+ * several may at once: each is a compare-and-exchange whose second try fails. So a
+ * thread may die between any two of them.
  *
  * A party that wakes many generations late asks: was there a bad end since I
  * arrived? If not, my cycle passed. Else, was the first one my generation's?

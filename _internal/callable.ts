@@ -191,7 +191,8 @@ export function explained(error: unknown, fn: AnyFunction): unknown {
   try {
     if (error instanceof ReferenceError && !error.message.includes(HINT)) {
       const { message, stack } = error;
-      const ofItself = message.split(/[^\w$]/).includes(name) // V8, JavaScriptCore
+      const words = message.split(/[^\w$]+/); // V8 and JavaScriptCore differ
+      const ofItself = name !== "" && words.includes(name)
         ? `; to call itself it has to be written as "function ${name}"`
         : "";
       const hint = `${HINT}${ofItself})`;

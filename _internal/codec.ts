@@ -216,7 +216,7 @@ export function isSet(value: object): value is Set<unknown> {
 }
 
 /** Whether an object seems to be of a class, perhaps of another global's. */
-function isOf(type: { new (): object; readonly name: string }, value: object) {
+function isOf(type: MapConstructor | SetConstructor, value: object): boolean {
   return value instanceof type ||
     Object.prototype.toString.call(value) === `[object ${type.name}]`;
 }

@@ -211,7 +211,7 @@ export class Dispatcher implements Executor {
     hold();
     call.mayWait = this.#mayWait;
     this.#scheduler.push(call);
-    this.#spawnDue(this.#needed());
+    this.#spawnDue(this.#needed()); // this thread may block until they have run it
     this.#scheduler.send();
     this.#consumer?.start();
   }

@@ -75,7 +75,7 @@ export interface LaneSizes {
 const READING_SHARE = 8;
 
 /** When a worker that may hear no messages is rung for. */
-const DEAF_MS = 1000;
+const RING_AGAIN_MS = 1000;
 
 /** Both lanes. */
 export class SharedChannel extends Posting implements Channel {
@@ -316,7 +316,7 @@ export class SharedChannel extends Posting implements Channel {
   #ringLater(): void {
     if (this.#ringing) return;
     this.#ringing = true;
-    later(DEAF_MS, () => {
+    later(RING_AGAIN_MS, () => {
       this.#ringing = false;
       if (this.waiting === 0) return;
       this.#ring();
