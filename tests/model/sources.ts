@@ -49,8 +49,8 @@ const BOUNDS: Edit[] = [
   },
   {
     file: "_internal/shared_channel.ts",
-    find: "later(DEAF_MS, () => {",
-    replace: "((..._: unknown[]) => 0)(DEAF_MS, () => {",
+    find: "later(RING_AGAIN_MS, () => {",
+    replace: "((..._: unknown[]) => 0)(RING_AGAIN_MS, () => {",
   },
   {
     file: "_internal/protocol.ts",
