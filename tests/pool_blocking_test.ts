@@ -430,7 +430,7 @@ test("ProcessPool goes on after any number of workers that were of use", {
     initargs: [done],
   });
   // None comes by a message: a worker would end as it waits for that.
-  const calls = Array.from({ length: 40 }, () => pool.apply(exitLater));
+  const calls = Array.from({ length: 100 }, () => pool.apply(exitLater));
   const last = pool.apply(() => (globalThis as Any).done.set());
   assert(done.waitSync({ timeout: 20_000 }));
   await Promise.all([...calls, last]);
