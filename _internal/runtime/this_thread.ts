@@ -183,7 +183,11 @@ export function catchStrayErrors(
   if (runtime === "deno" || runtime === "browser") {
     let told = false;
     // A task's own listeners come later, and may deal with it.
-    const tellUnlessPrevented = (event: Any, error: unknown) => {
+    const tellUnlessPrevented = (
+      event: Any,
+      error: unknown,
+      isDealtWith = () => false,
+    ) => {
       if (told && !exiting) return; // the thread could not be ended: let it die
       let prevented = false;
       event.preventDefault();
@@ -191,13 +195,7 @@ export function catchStrayErrors(
         value: () => prevented = true,
       });
       queueMicrotask(() => {
-        if (prevented || exiting) return;
-        // Deno asks these once nobody has prevented it.
-        const name = "unhandledRejection";
-        const isRejection = event.type === name.toLowerCase();
-        if (isRejection && process?.listenerCount(name) > 0) {
-          return process.emit(name, error, event.promise);
-        }
+        if (prevented || exiting || isDealtWith()) return;
         told = true;
         report(error);
       });
@@ -207,8 +205,14 @@ export function catchStrayErrors(
     const last = {};
     let whenTold: () => void;
     scope.addEventListener("unhandledrejection", (event: Any) => {
-      if (event.reason !== last) {
-        return tellUnlessPrevented(event, event.reason);
+      const { reason, promise } = event;
+      if (reason !== last) {
+        // Deno would ask those who listen there next.
+        return tellUnlessPrevented(
+          event,
+          reason,
+          () => process?.emit("unhandledRejection", reason, promise) ?? false,
+        );
       }
       event.preventDefault();
       event.stopImmediatePropagation();
