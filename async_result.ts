@@ -6,6 +6,7 @@
 
 import { timeoutOf } from "./_internal/check.ts";
 import { timeoutError } from "./_internal/errors.ts";
+import { showState } from "./_internal/inspect.ts";
 import { Latch } from "./_internal/latch.ts";
 import { realm } from "./_internal/realm.ts";
 
@@ -44,6 +45,15 @@ export class AsyncResult<T> implements PromiseLike<T> {
   readonly #promise: Promise<T>;
   /** Whether it has succeeded, once it has ended. */
   readonly #success = new Latch<boolean>();
+
+  static {
+    showState(this, (it) => {
+      if (!(#success in it)) return {};
+      const successful = it.#success.content?.value;
+      if (successful === undefined) return { ready: false };
+      return { ready: true, successful };
+    });
+  }
 
   /**
    * Made by pools.

@@ -22,6 +22,7 @@ import {
 import { adopt, register, shareable } from "./_internal/shared.ts";
 import { describe, reviveSync } from "./_internal/callable.ts";
 import { BrokenBarrierError, timeoutError } from "./_internal/errors.ts";
+import { showState } from "./_internal/inspect.ts";
 import { isThenable } from "./_internal/promises.ts";
 import { hold, now, release } from "./_internal/runtime/loop.ts";
 import {
@@ -106,6 +107,14 @@ export class Barrier {
   readonly #timeout: number;
   readonly #state: BarrierState;
   readonly #bell: Doorbell;
+
+  static {
+    showState(this, (it) => {
+      if (!(#state in it)) return {};
+      const { parties, nWaiting, broken } = it;
+      return { parties, nWaiting, broken };
+    });
+  }
 
   /**
    * Creates a barrier.

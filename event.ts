@@ -6,6 +6,7 @@
 
 import { brand } from "./_internal/brand.ts";
 import { checkSignal, timeoutOf } from "./_internal/check.ts";
+import { showState } from "./_internal/inspect.ts";
 import { nextTurn } from "./_internal/runtime/loop.ts";
 import { sharedCells } from "./_internal/runtime/memory.ts";
 import { adopt, register, shareable } from "./_internal/shared.ts";
@@ -76,6 +77,10 @@ const FLAG = 1;
 export class Event {
   readonly #cells: Int32Array;
   readonly #bell: Doorbell;
+
+  static {
+    showState(this, (it) => #cells in it ? { isSet: it.isSet() } : {});
+  }
 
   /**
    * Creates an event whose flag is down.

@@ -44,6 +44,7 @@ import {
   reachedAtOnce,
   watchLimits,
 } from "./_internal/limits.ts";
+import { showState } from "./_internal/inspect.ts";
 import { LocalExecutor } from "./_internal/local.ts";
 import { mapAll } from "./_internal/mapping.ts";
 import { expectError, ignoreExpected } from "./_internal/promises.ts";
@@ -223,6 +224,13 @@ export abstract class Pool {
   #state: "open" | "closed" | "terminated" = "open";
   /** How to end each call that still reads its input; they outlive `close()`. */
   readonly #readers = new Set<(error: unknown) => void>();
+
+  static {
+    showState(
+      this,
+      (it) => #state in it ? { state: it.#state, ...it.stats() } : {},
+    );
+  }
 
   /**
    * Creates the pool.

@@ -21,6 +21,7 @@ import {
 } from "./_internal/check.ts";
 import { Child } from "./_internal/child.ts";
 import { encode, located } from "./_internal/codec.ts";
+import { showState } from "./_internal/inspect.ts";
 import { Latch } from "./_internal/latch.ts";
 import { Counter, nextNumber, realm } from "./_internal/realm.ts";
 import {
@@ -131,6 +132,14 @@ export class Process<F extends AnyFunction = AnyFunction> {
   readonly #ended = new Latch<number>();
   #started = false;
   #child: Child | undefined;
+
+  static {
+    showState(this, (it) => {
+      if (!(#started in it)) return {};
+      const { name, id, exitCode, daemon } = it;
+      return { name, id, exitCode, daemon };
+    });
+  }
 
   /**
    * Creates a process; `start()` starts it.

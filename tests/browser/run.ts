@@ -22,6 +22,7 @@ const root = new URL("../../", import.meta.url);
 const BESIDE: Record<string, string> = {
   "bundle_test.ts": "programs",
   "examples_test.ts": "programs",
+  "inspect_test.ts": "programs",
   "lifetime_test.ts": "programs",
   "model_test.ts": "models",
   "package_test.ts": "programs",
