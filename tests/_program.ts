@@ -29,8 +29,14 @@ export const moduleUrl: string = new URL("../mod.ts", import.meta.url).href;
 
 const isDeno = "Deno" in globalThis;
 
-/** The arguments that make this runtime run a file. */
-export const runArgs: string[] = isDeno ? ["run", "--no-prompt"] : [];
+/**
+ * The arguments that make this runtime run a file without permissions. Deno gives
+ * all to a Deno that it spawns by `node:child_process`, unless it sees a flag that
+ * is about permissions (denoland/deno#35443).
+ */
+export const runArgs: string[] = isDeno
+  ? ["run", "--no-prompt", "--deny-ffi"]
+  : [];
 
 /** What lets a program call `gc()`; Bun has its own. */
 export const gcArgs: string[] = isDeno
@@ -55,14 +61,19 @@ export async function withFolder<T>(
 export function execute(
   command: string,
   args: string[],
-  options: { timeout?: number; cwd?: string } = {},
+  options: {
+    timeout?: number;
+    cwd?: string;
+    env?: Record<string, string>;
+  } = {},
 ): Promise<ProgramResult> {
-  const { timeout = 20_000, cwd } = options;
+  const { timeout = 20_000, cwd, env } = options;
   const started = performance.now();
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, {
       stdio: ["ignore", "pipe", "pipe"],
       ...cwd === undefined ? {} : { cwd },
+      ...env === undefined ? {} : { env: { ...process.env, ...env } },
     });
     let stdout = "";
     let stderr = "";

@@ -1,10 +1,12 @@
 // The examples, run as a reader runs them: without a flag.
 
 import { test } from "node:test";
+import { readdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { assert, assertEquals } from "@std/assert";
-import { execute, runArgs } from "./_program.ts";
+import { execute, moduleUrl, runArgs, withFolder } from "./_program.ts";
 
 const timeout = 60_000;
 
@@ -51,3 +53,66 @@ test("examples/barrier.ts lets twelve processes go on in groups of three", {
     on.forEach((line, i) => assert(line > actions[Math.floor(i / 3)]!));
   }
 });
+
+if ("Deno" in globalThis) {
+  /** Which permissions a program asks for, whether or not it is given them. */
+  const askedFor = (args: string[]) =>
+    withFolder(async (folder) => {
+      const log = join(folder, "permissions.jsonl");
+      await writeFile(log, "");
+      const { code } = await execute(process.execPath, [...runArgs, ...args], {
+        env: { DENO_AUDIT_PERMISSIONS: log },
+      });
+      assertEquals(code, 0);
+      const lines = (await readFile(log, "utf8")).split("\n").filter(Boolean);
+      return lines.map((line) => JSON.parse(line).permission);
+    });
+
+  test("No example asks whoever sits at a terminal for a permission", {
+    timeout,
+  }, async () => {
+    const folder = fileURLToPath(new URL("../examples/", import.meta.url));
+    for (const name of await readdir(folder)) {
+      assertEquals(await askedFor([join(folder, name), "--fast"]), [], name);
+    }
+  });
+
+  test("Nothing but what a task does asks for a permission", {
+    timeout,
+  }, async () => {
+    await withFolder(async (folder) => {
+      const file = join(folder, "program.mjs");
+      const run = async (body: string) => {
+        await writeFile(
+          file,
+          `import * as module from ${JSON.stringify(moduleUrl)};\n` +
+            `const { Process, ProcessPool } = module;\n${body}`,
+        );
+        return await askedFor(["--unstable-worker-options", file]);
+      };
+      assertEquals(
+        await run(`
+          const process = new Process(() => {}, { permissions: "none" });
+          process.start();
+          await process.join();
+          await using pool = new ProcessPool(2, { permissions: "none" });
+          await pool.apply(() => 1);
+          await using one = new ProcessPool(1);
+          await one.apply(() => 1, [], { timeout: 1000 });
+          await one.apply(() => process.exit(1)).catch(() => {});
+          await one.apply(() => new Date());
+        `),
+        [],
+      );
+      assertEquals(
+        await run(`
+          await using pool = new ProcessPool(1);
+          const { state } = await Deno.permissions.query({ name: "env" });
+          if (state !== "prompt") throw new Error(state);
+          await pool.apply(() => process.env.HOME).catch(() => {});
+        `),
+        ["env"],
+      );
+    });
+  });
+}

@@ -146,6 +146,7 @@ function startNodeThread(options: ThreadOptions, port: Any, far: Any): Thread {
       host,
     },
     transferList: [far],
+    ...environment(),
   });
   let failure: unknown;
   worker.on("error", (error: unknown) => failure = error);
@@ -155,6 +156,17 @@ function startNodeThread(options: ThreadOptions, port: Any, far: Any): Thread {
     unref: () => worker.unref(),
     terminate: () => void worker.terminate(),
   };
+}
+
+/**
+ * What a thread's environment is. A copy of this thread's, but Deno would ask whoever
+ * sits at a terminal whether that may be read, and this thread stand still until
+ * then: what may not be is shared, and nobody is asked before a task reads it.
+ */
+function environment(): { env?: unknown } {
+  const isReadable = runtime !== "deno" ||
+    deno.permissions.querySync({ name: "env" }).state === "granted";
+  return isReadable ? {} : { env: workerThreads().SHARE_ENV };
 }
 
 /**
