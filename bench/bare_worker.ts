@@ -14,8 +14,12 @@ export interface BareWorker {
 }
 
 // deno-lint-ignore no-process-global
-const { Worker } = process.getBuiltinModule("node:worker_threads") as {
-  Worker: new (url: URL, options: { workerData: unknown }) => BareWorker;
+const threads = process.getBuiltinModule("node:worker_threads") as {
+  Worker: new (
+    url: URL,
+    options: { workerData: unknown; env: symbol },
+  ) => BareWorker;
+  SHARE_ENV: symbol;
 };
 
 /**
@@ -34,5 +38,6 @@ export function bareWorker(
     const { workerData } = process.getBuiltinModule("node:worker_threads");
     (${main})(workerData);`;
   const url = new URL(`data:text/javascript,${encodeURIComponent(source)}`);
-  return new Worker(url, { workerData: cells });
+  // For a copy of the environment Deno would ask whoever sits at a terminal.
+  return new threads.Worker(url, { workerData: cells, env: threads.SHARE_ENV });
 }

@@ -7,7 +7,7 @@
 
 import { connect, request } from "./slow_device.ts";
 
-const { Worker } = process.getBuiltinModule("node:worker_threads");
+const threads = process.getBuiltinModule("node:worker_threads");
 
 /** A pool made by hand. */
 export interface HandMadePool {
@@ -72,8 +72,10 @@ export function openHandMadePool(
   const waiting = new Map<number, (value: unknown) => void>();
   const workers = Array.from({ length: processes }, () => {
     const { port1, port2 } = new MessageChannel();
-    const worker = new Worker(SOURCE, {
+    const worker = new threads.Worker(SOURCE, {
       workerData: { port: port2, device },
+      // For a copy of it Deno would ask whoever sits at a terminal.
+      env: threads.SHARE_ENV,
       transferList: [port2 as never],
     });
     worker.unref();
