@@ -198,8 +198,7 @@ export class Barrier {
   async wait(options: BarrierWaitOptions = {}): Promise<number> {
     const timeout = this.#checkTimeout(options);
     const signal = checkSignal(options.signal, ACTION);
-    const deadline = now() + timeout;
-    const left = () => Math.max(0, deadline - now());
+    const left = countDown(timeout);
     signal?.throwIfAborted();
     leaveIfTerminated();
     let arrival = this.#arrive();
@@ -223,8 +222,7 @@ export class Barrier {
       const giveUp = () => gaveUp ??= this.#state.giveUp(place);
       const isOver = signal?.aborted || timeout === 0; // before this returns
       let outcome = isOver ? undefined : await this.#bell.wait(ended, {
-        // The usual wait has no deadline and need not look at the clock.
-        timeout: timeout === Infinity ? Infinity : left(),
+        timeout: left(),
         signal,
         onEnd: giveUp,
       });
@@ -278,8 +276,7 @@ export class Barrier {
    */
   waitSync(options: BarrierWaitSyncOptions = {}): number {
     const timeout = this.#checkTimeout(options);
-    const deadline = now() + timeout;
-    const left = () => Math.max(0, deadline - now());
+    const left = countDown(timeout);
     leaveIfTerminated();
     checkMayBlock(ACTION);
     let arrival = this.#arrive();
@@ -294,10 +291,7 @@ export class Barrier {
     const { place } = arrival;
     if (arrival.kind === "waiting") {
       const ended = () => this.#state.outcome(place);
-      let outcome = this.#bell.waitSync(
-        ended,
-        timeout === Infinity ? Infinity : left(),
-      );
+      let outcome = this.#bell.waitSync(ended, left());
       if (outcome === undefined) {
         if (this.#state.giveUp(place)) throw timeoutError(ACTION, timeout);
         outcome = this.#bell.waitSync(ended, Infinity);
@@ -397,6 +391,13 @@ function brokenError(): BrokenBarrierError {
   return new BrokenBarrierError(
     "Cannot pass barrier as it is broken or was reset",
   );
+}
+
+/** Tells what is left of a time; the usual wait has no end, and needs no clock. */
+function countDown(timeout: number): () => number {
+  if (timeout === Infinity) return () => Infinity;
+  const deadline = now() + timeout;
+  return () => Math.max(0, deadline - now());
 }
 
 /** Waits for an action, and holds the program meanwhile. */

@@ -95,8 +95,8 @@ export abstract class Call {
   /** How many were submitted before it; set by an executor that deals calls out. */
   number = 0;
   /**
-   * Whether it is known to have an event or a barrier, so that it may wait for what
-   * another call does; set when it is about to be sent, or before.
+   * Whether it is known to have something by which it may wait for what another call
+   * does; set when it is about to be sent, or before.
    */
   mayWait = false;
   /** Where its payload is since it was taken back, so that it need not go there again. */

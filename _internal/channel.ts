@@ -82,12 +82,13 @@ export interface Channel {
    * Sends a call.
    *
    * @param call The call.
+   * @param isOnly Whether this is the only worker: no other could have what it waits for.
    * @returns Whether it was sent: not if it turns out that it may wait for others, and
-   * the worker has some.
+   * the worker has some, but is not the only one.
    * @throws If the call cannot be sent; nothing was sent then, or, if it is an
    * {@linkcode UnsentError} that says so, it is in flight and will not begin.
    */
-  send(call: Call): boolean;
+  send(call: Call, isOnly?: boolean): boolean;
   /** Whether any of these calls is in flight. */
   has(calls: ReadonlySet<Call>): boolean;
   /** The call that the worker has begun, if it has not answered it. */
@@ -267,6 +268,7 @@ export abstract class Posting {
   /** Posts a message with the payload of a call; as of {@linkcode Channel.send}. */
   protected postPayload(
     call: Call,
+    isOnly: boolean,
     message: (parcel: Parcel) => ToServer,
   ): boolean {
     const { fn, kind, payload } = call.request;
@@ -277,7 +279,7 @@ export abstract class Posting {
       const parcel = pack(payload, "args", owner);
       packed = true;
       call.mayWait ||= hasShared(parcel.wire.value);
-      if (call.mayWait && this.unanswered > 0) return false;
+      if (call.mayWait && !isOnly && this.unanswered > 0) return false;
       this.post(message(parcel), [...transfer, ...parcel.transfer]);
       return true;
     } catch (error) {

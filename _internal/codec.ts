@@ -32,6 +32,8 @@ export interface ValueWire {
   value: unknown;
   /** What stands for what, if anything does. */
   stand?: [placeholder: object, wire: SharedWire | TaskWire][];
+  /** Whether memory that threads share is inside. */
+  memory?: boolean;
 }
 
 /**
@@ -44,7 +46,10 @@ export interface ValueWire {
  * @throws {DOMException} A `DataCloneError` if something inside cannot be sent.
  */
 export function encode(value: unknown, root: string, owner: string): ValueWire {
-  return scan(value, root, owner) ? substitute(value) : { value };
+  const { stands, memory } = scan(value, root, owner);
+  const wire: ValueWire = stands ? substitute(value) : { value };
+  if (memory) wire.memory = true;
+  return wire;
 }
 
 /**
@@ -74,13 +79,15 @@ export function decode(wire: ValueWire): unknown {
 }
 
 /**
- * Tells whether there are events or barriers in a value.
+ * Tells whether there is something in a value by which threads wait for each other:
+ * events, barriers or the memory that they share.
  *
  * @param wire What was made of it, if there is one.
- * @returns Whether there are.
+ * @returns Whether there is.
  */
 export function hasShared(wire: ValueWire | undefined): boolean {
-  return wire?.stand?.some(([, it]) => isShared(it)) ?? false;
+  const { memory = false, stand = [] } = wire ?? {};
+  return memory || stand.some(([, it]) => isShared(it));
 }
 
 function isShared(wire: SharedWire | TaskWire): wire is SharedWire {
@@ -288,6 +295,15 @@ function isOpaque(value: object): boolean {
     isSharedMemory(value);
 }
 
+/** Whether an object is memory that threads share, or looks into such. */
+function isOfSharedMemory(value: object): boolean {
+  const hasBuffer = ArrayBuffer.isView(value) ||
+    Object.prototype.toString.call(value) === "[object WebAssembly.Memory]";
+  return isSharedMemory(
+    hasBuffer ? (value as { buffer: unknown }).buffer : value,
+  );
+}
+
 /** Whether an object is a primitive value in a box. */
 function isBoxed(value: object): boolean {
   return value instanceof String || value instanceof Number ||
@@ -336,11 +352,16 @@ function ofItsClass(value: object): string {
 }
 
 /**
- * Whether a value holds anything that needs a stand-in; throws for what cannot be
- * sent. It goes the way of structured clone, and so as deep.
+ * Whether a value holds anything that needs a stand-in, and shared memory; throws
+ * for what cannot be sent. It goes the way of structured clone, and so as deep.
  */
-function scan(root: unknown, name: string, owner: string): boolean {
-  let found = false;
+function scan(
+  root: unknown,
+  name: string,
+  owner: string,
+): { stands: boolean; memory: boolean } {
+  let stands = false;
+  let memory = false;
   const seen = new Set<object>();
   /** What it is in, and how much of that it has seen. */
   const inside: { content: Content; next: number }[] = [];
@@ -354,7 +375,7 @@ function scan(root: unknown, name: string, owner: string): boolean {
       if (!realm.marks.has(value as AnyFunction)) {
         refuse("a function that is not marked with task()");
       }
-      found = true;
+      stands = true;
     } else if (typeof value === "object" && value !== null) {
       if (seen.has(value)) return;
       seen.add(value);
@@ -362,13 +383,14 @@ function scan(root: unknown, name: string, owner: string): boolean {
         if (inside.some(({ content }) => content.isError)) {
           refuse("an event or a barrier in an error");
         }
-        found = true;
+        stands = true;
         return;
       }
       const simple = simpleContent(value);
       if (simple === undefined) {
         const why = refusal(value);
         if (why !== undefined) refuse(why);
+        memory ||= isOfSharedMemory(value);
         if (isOpaque(value) && !isError(value)) return;
       } else if (simple.isArray && simple.isLeaf) return;
       if (inside.length === MAX_DEPTH) {
@@ -391,7 +413,7 @@ function scan(root: unknown, name: string, owner: string): boolean {
     if (last.next === values.length) inside.length--;
     else visit(values[last.next++]);
   }
-  return found;
+  return { stands, memory };
 }
 
 /**

@@ -7,7 +7,7 @@
  */
 
 import { afterwards } from "./promises.ts";
-import { now } from "./runtime/loop.ts";
+import { microtask, now } from "./runtime/loop.ts";
 import { Spin } from "./spin.ts";
 import { afterTurn, isTurnOverdue } from "./turn.ts";
 
@@ -129,7 +129,7 @@ export class Consumer {
     if (this.#running) return;
     this.#running = true;
     // Not at once: who has just asked for something has its promise first.
-    queueMicrotask(() => this.#watch());
+    microtask(() => this.#watch());
   }
 
   #watch(): void {
@@ -194,7 +194,7 @@ export class Consumer {
         store(cells, asleep, 0);
         if (!wanted()) this.#running = false;
         else if (isTurnOverdue()) afterTurn(() => this.#watch());
-        else queueMicrotask(() => this.#watch());
+        else microtask(() => this.#watch());
         return;
       }
       if (this.#lieDown(seen, rest?.() ?? Infinity, spun)) return;

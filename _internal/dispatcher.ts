@@ -34,7 +34,7 @@ import { WorkerExitError } from "./errors.ts";
 import { newGroup } from "./group.ts";
 import { Latch } from "./latch.ts";
 import { BELL_CELLS, BellCell } from "./protocol.ts";
-import { hold, nextTurn, wallClock } from "./runtime/loop.ts";
+import { hold, microtask, nextTurn, wallClock } from "./runtime/loop.ts";
 import { realm } from "./realm.ts";
 import { canShareMemory, stopsBusyThreads } from "./runtime/which.ts";
 import { noHeadway, type Schedulable, Scheduler } from "./scheduler.ts";
@@ -114,8 +114,6 @@ export class Dispatcher implements Executor {
   readonly #options: DispatcherOptions;
   readonly #scheduler: Scheduler<Worker>;
   readonly #shared: SharedByWorkers | undefined;
-  /** Whether any call may wait for others, by what the initializer was given. */
-  readonly #mayWait: boolean;
   readonly #consumer: Consumer | undefined;
   /** Threads that are to end, and whether they had a call to run: some may run on. */
   readonly #ending = new Map<Child, boolean>();
@@ -154,7 +152,6 @@ export class Dispatcher implements Executor {
   /** @param options What workers to have. */
   constructor(options: DispatcherOptions) {
     this.#options = options;
-    this.#mayWait = hasShared(options.initializer?.args);
     const { lane, sizes } = travel;
     const bell = lane === "shared"
       ? new Int32Array(new SharedArrayBuffer(BELL_CELLS * 4))
@@ -168,6 +165,7 @@ export class Dispatcher implements Executor {
       },
       onDoubt: () => this.#consumer?.stir(),
     }, bell);
+    this.#scheduler.mayWait = hasShared(options.initializer?.args);
     if (bell) {
       this.#shared = { bell, definitions: new Definitions(sizes.definitions) };
       this.#consumer = new Consumer({
@@ -209,7 +207,6 @@ export class Dispatcher implements Executor {
     }
     if (this.#unfinished++ === 0) realm.whileBlocking.add(this.#whileBlocking);
     hold();
-    call.mayWait = this.#mayWait;
     this.#scheduler.push(call);
     this.#spawnDue(this.#needed()); // this thread may block until they have run it
     this.#scheduler.send();
@@ -232,7 +229,7 @@ export class Dispatcher implements Executor {
     }
     // In the midst of a call that is being sent or read it has to wait.
     if (this.#scheduler.maySend) this.#forget(given, stop);
-    else queueMicrotask(() => this.#forget(given, stop));
+    else microtask(() => this.#forget(given, stop));
   }
 
   /** Drops calls that have not begun, and may stop the others. */

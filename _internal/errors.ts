@@ -85,11 +85,7 @@ export const OWN_ERRORS = {
   WorkerExitError,
 };
 
-for (const [name, value] of Object.entries(OWN_ERRORS)) {
-  // Whatever a bundler calls the classes.
-  Object.defineProperty(value, "name", { value: name, configurable: true });
-  brand(value, name);
-}
+for (const [name, value] of Object.entries(OWN_ERRORS)) brand(value, name);
 
 /**
  * The error of a wait that took too long.

@@ -30,10 +30,16 @@ export class Lead {
   /** When the thread was late for the last time, and whether soon after another. */
   #lateAt = -Infinity;
   #lateAgain = false;
+  readonly #clock: () => number;
+
+  /** @param clock Tells milliseconds that never go back. */
+  constructor(clock: () => number) {
+    this.#clock = clock;
+  }
 
   /** How many calls a worker may have ahead now. */
   get calls(): number {
-    const isOver = this.#most > 0 && performance.now() >= this.#until;
+    const isOver = this.#most > 0 && this.#clock() >= this.#until;
     return isOver ? 0 : this.#most;
   }
 
@@ -47,7 +53,7 @@ export class Lead {
     if (late < Math.max(LATE_MS, LATE_SHARE * took)) return;
     // There was nothing to send, unless all went ahead.
     if (!hadCalls && this.calls === 0) return;
-    const time = performance.now();
+    const time = this.#clock();
     const since = time - late;
     if (since > this.#lateAt) { // else it was the same time, for another worker
       this.#lateAgain = since - this.#lateAt < LATE_AGAIN_MS;

@@ -57,11 +57,11 @@ export class PlainChannel extends Posting implements Channel {
     this.events.onReady();
   }
 
-  send(call: Call): boolean {
+  send(call: Call, isOnly = false): boolean {
     const { fn, kind, deadline = 0, transferResult = false, group = 0 } =
       call.request;
     const id = this.define(fn);
-    this.postPayload(call, ({ wire }) => ({
+    this.postPayload(call, isOnly, ({ wire }) => ({
       kind: "call",
       call: kind,
       fn: id,

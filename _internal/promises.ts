@@ -4,6 +4,8 @@
  * @module
  */
 
+import { microtask } from "./runtime/loop.ts";
+
 const { then } = Promise.prototype;
 const { apply } = Reflect;
 
@@ -55,7 +57,7 @@ export function ignoreExpected(
   promise: () => Promise<unknown>,
 ): void {
   if (!expected.has(error as object)) return;
-  queueMicrotask(() => ignoreRejections([promise()]));
+  microtask(() => ignoreRejections([promise()]));
 }
 
 /**

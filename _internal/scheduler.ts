@@ -13,6 +13,7 @@ import { between } from "./claim.ts";
 import { Lead } from "./lead.ts";
 import { QUICK_US } from "./protocol.ts";
 import { Queue } from "./queue.ts";
+import { now } from "./runtime/loop.ts";
 import { cores } from "./runtime/which.ts";
 import { later } from "./wait.ts";
 
@@ -76,8 +77,6 @@ export interface Headway {
   passed: boolean;
   /** What it was sent last was known to be short, and may have been sent ahead. */
   short: boolean;
-  /** The oldest of its calls may wait for others: none goes behind it. */
-  waits: boolean;
   /** How often in a row it was deaf: another comes first, and none goes behind. */
   deaf: number;
 }
@@ -108,8 +107,14 @@ export interface SchedulerEvents<W> {
 
 /** Gives calls to workers, in the order of their submission. */
 export class Scheduler<W extends Schedulable> {
+  /**
+   * Whether any call may wait for others, as one was given something to wait for,
+   * and its worker may have kept it. Then none goes behind another's.
+   */
+  mayWait = false;
   readonly #events: SchedulerEvents<W>;
   readonly #bell: Int32Array | undefined;
+  readonly #clock: () => number;
   readonly #queue = new Queue<Call>();
   readonly #workers = new Set<W>();
   /** The number of the next call. */
@@ -122,7 +127,7 @@ export class Scheduler<W extends Schedulable> {
   #ahead = Infinity;
   #calm = 0;
   /** How many that take long it has ahead. */
-  readonly #lead = new Lead();
+  readonly #lead: Lead;
   /** Whether all workers, or some that may be sent calls, were ready at the last look. */
   #allReady = false;
   #someReady = false;
@@ -146,10 +151,17 @@ export class Scheduler<W extends Schedulable> {
   /**
    * @param events Who is told.
    * @param bell The words of `BellCell`, where memory is shared.
+   * @param clock Tells milliseconds that never go back.
    */
-  constructor(events: SchedulerEvents<W>, bell: Int32Array | undefined) {
+  constructor(
+    events: SchedulerEvents<W>,
+    bell: Int32Array | undefined,
+    clock = now,
+  ) {
     this.#events = events;
     this.#bell = bell;
+    this.#clock = clock;
+    this.#lead = new Lead(clock);
   }
 
   /** The workers that may be sent calls. */
@@ -173,6 +185,7 @@ export class Scheduler<W extends Schedulable> {
    * @param worker The worker.
    */
   add(worker: W): void {
+    worker.headway.since = this.#clock();
     worker.headway.before = this.#begun;
     this.#workers.add(worker);
     this.#allReady = false;
@@ -252,18 +265,21 @@ export class Scheduler<W extends Schedulable> {
       if (worker === undefined) return;
       const { channel, headway } = worker;
       const isIdle = channel.unanswered === 0;
+      const isOnly = this.#workers.size === 1;
       // It waits for an idle worker: its buffers could not be taken back, or it may
       // wait for others, and what it waits for must not be behind it.
-      if (!isIdle && (takesBuffers(call) || call.mayWait)) return;
+      const mayGoBehind = !takesBuffers(call) && (isOnly || !call.mayWait);
+      if (!isIdle && !mayGoBehind) return;
       this.#queue.shift();
       let unsent: UnsentError | undefined;
       try {
         this.#maySend = false;
         if (isIdle) headway.fresh = true;
-        if (!channel.send(call)) return this.requeue([call]);
+        const isSent = channel.send(call, isOnly);
+        this.mayWait ||= call.mayWait;
+        if (!isSent) return this.requeue([call]);
         if (isIdle) this.#watch();
         headway.short = channel.pace < Infinity;
-        if (isIdle) headway.waits = call.mayWait;
       } catch (error) {
         unsent = error instanceof UnsentError ? error : new UnsentError(error);
       } finally {
@@ -293,7 +309,7 @@ export class Scheduler<W extends Schedulable> {
       this.#recallLong(worker);
     }
     this.dispatch();
-    const time = performance.now();
+    const time = this.#clock();
     if (!again || this.#attended.begun !== this.#begun) {
       this.#attended = { begun: this.#begun, since: time };
     }
@@ -395,7 +411,7 @@ export class Scheduler<W extends Schedulable> {
     this.#look();
     for (const { channel, headway } of this.#workers) {
       // One that is not quick after all may have to give its calls to others.
-      if (channel.unanswered > 0 && !goesOn(headway)) return 0;
+      if (channel.unanswered > 0 && !this.#goesOn(headway)) return 0;
     }
     return least / 1000;
   }
@@ -415,10 +431,10 @@ export class Scheduler<W extends Schedulable> {
     const hot = this.#hot;
     let limit = Infinity;
     if (hot !== undefined && mayTake(hot) && !hot.headway.passed) {
-      const { channel, headway } = hot;
+      const { channel } = hot;
       if (channel.unanswered === 0) return hot;
       // What is there may be of another function than this call.
-      const pace = headway.waits
+      const pace = this.mayWait
         ? Infinity
         : Math.max(channel.pace, paceOf(channel, call));
       if (pace < QUICK_US) {
@@ -456,7 +472,7 @@ export class Scheduler<W extends Schedulable> {
     if (this.#workers.size === 1) return false;
     const { unanswered, ready } = channel;
     if (!ready && this.#someReady) return true;
-    if (unanswered > 0 && headway.waits) return true; // perhaps for this call
+    if (unanswered > 0 && this.mayWait) return true; // perhaps for this call
     if (unanswered > 0 && headway.deaf > 0) return true;
     if (unanswered <= this.#lead.calls) return false;
     if (channel.pace === Infinity) return true;
@@ -530,7 +546,7 @@ export class Scheduler<W extends Schedulable> {
   #recallUnheard(): boolean {
     if (!this.#maySend) return false;
     this.#look();
-    const time = performance.now();
+    const time = this.#clock();
     const unheard: W[] = [];
     let best = Infinity; // of those who are idle
     for (const worker of this.#workers) {
@@ -606,7 +622,7 @@ export class Scheduler<W extends Schedulable> {
       }
       if (!idle || fullest === undefined) return again;
       const hotIsIdle = this.#hot?.channel.unanswered === 0;
-      const limit = goesOn(fullest.headway)
+      const limit = this.#goesOn(fullest.headway)
         ? worthwhile(fullest.channel.pace, most + 1, cores)
         : Infinity;
       const leave = !hotIsIdle && busy >= limit;
@@ -664,9 +680,14 @@ export class Scheduler<W extends Schedulable> {
     return any;
   }
 
+  /** Whether a worker has begun a call, or was sent its first ones, lately. */
+  #goesOn({ since, fresh }: Headway): boolean {
+    return fresh || this.#clock() - since < STUCK_MS;
+  }
+
   /** Looks how many calls have begun since the last look, and where. */
   #look(): void {
-    const time = performance.now();
+    const time = this.#clock();
     const moved: Headway[] = [];
     for (const { channel: { claimed }, headway } of this.#workers) {
       if (headway.fresh) {
@@ -693,12 +714,11 @@ export class Scheduler<W extends Schedulable> {
 export function noHeadway(): Headway {
   return {
     claimed: 0,
-    since: performance.now(),
+    since: 0,
     fresh: false,
     before: 0,
     passed: false,
     short: false,
-    waits: false,
     deaf: 0,
   };
 }
@@ -733,11 +753,6 @@ function lookAt({ channel, headway }: Schedulable): void {
 /** Whether a worker may be sent another call. */
 function mayTake({ left, stopping, channel }: Schedulable): boolean {
   return left > 0 && stopping === undefined && !channel.ending;
-}
-
-/** Whether a worker has begun a call, or was sent its first ones, lately. */
-function goesOn({ since, fresh }: Headway): boolean {
-  return fresh || performance.now() - since < STUCK_MS;
 }
 
 /** What is known of a call that was not sent yet; `Infinity` if that is nothing. */

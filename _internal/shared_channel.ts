@@ -210,7 +210,7 @@ export class SharedChannel extends Posting implements Channel {
     this.#cells[LaneCell.Favoured] = isNext ? 1 : 0;
   }
 
-  send(call: Call): boolean {
+  send(call: Call, isOnly = false): boolean {
     const { request, kept } = call;
     if (kept?.by === this) {
       this.#sendAgain(call, kept.number);
@@ -241,7 +241,7 @@ export class SharedChannel extends Posting implements Channel {
     let isSent = false;
     const began = now();
     try {
-      return this.postPayload(call, ({ wire }) => {
+      return this.postPayload(call, isOnly, ({ wire }) => {
         // The frame first: the message wakes the worker, which finds it then.
         this.#publish(call, at, values, fn, this.#payloadsPosted, true);
         this.#payloadsPosted = (this.#payloadsPosted + 1) | 0;

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { now, wallClock } from "./runtime/loop.ts";
+import { microtask, now, wallClock } from "./runtime/loop.ts";
 import { cores, pause } from "./runtime/which.ts";
 import { afterTurn, isTurnOverdue } from "./turn.ts";
 
@@ -220,7 +220,7 @@ export class Spin {
   }
 
   readonly #hop = (): void => {
-    if (this.#left-- > 0) queueMicrotask(this.#hop);
+    if (this.#left-- > 0) microtask(this.#hop);
     else this.#piece();
   };
 

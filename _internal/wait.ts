@@ -11,7 +11,7 @@
  */
 
 import { type Limits, whenOver } from "./limits.ts";
-import { hold, now, release, timers } from "./runtime/loop.ts";
+import { hold, microtask, now, release, timers } from "./runtime/loop.ts";
 import { leaveThread, stay } from "./runtime/this_thread.ts";
 import {
   canShareMemory,
@@ -286,7 +286,7 @@ export function onChange(
 ): void {
   const wake = waitAsync(cells, word, seen);
   if (wake.async) afterwards(wake.value, callback);
-  else queueMicrotask(callback);
+  else microtask(callback);
 }
 
 /**

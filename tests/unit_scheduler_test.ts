@@ -16,6 +16,7 @@ import {
   Stage,
 } from "../_internal/protocol.ts";
 import { HEADER, ringOf } from "../_internal/ring.ts";
+import { now } from "../_internal/runtime/loop.ts";
 import { cores } from "../_internal/runtime/which.ts";
 import {
   noHeadway,
@@ -515,8 +516,8 @@ test("Calls that take long begin in the order of their submission", {
 });
 
 /** Puppets that were sent what they may have of 40 calls, which may take long. */
-function stage(ready: boolean[], pace = Infinity) {
-  const scheduler = new Scheduler<Puppet>(events, undefined);
+function stage(ready: boolean[], pace = Infinity, clock = now) {
+  const scheduler = new Scheduler<Puppet>(events, undefined, clock);
   const puppets = ready.map((it) => newPuppet(it, pace));
   for (const puppet of puppets) scheduler.add(puppet);
   for (let i = 0; i < 40; i++) scheduler.push(newCall(i));
@@ -621,30 +622,30 @@ test("What was sent ahead comes back once it is known to take long", {
   assertEquals(counts(), [1, 1]);
 });
 
-/** Lets a clock that stands still but for what the work adds be the thread's. */
-function withClock(work: (advance: (milliseconds: number) => void) => void) {
-  const { now } = performance;
-  let time = Math.ceil(now.call(performance));
-  performance.now = () => time;
-  try {
-    work((milliseconds) => time += milliseconds);
-  } finally {
-    performance.now = now;
-  }
+/** A clock that stands still but for what is added. */
+function newClock() {
+  let time = 1000;
+  return {
+    clock: () => time,
+    advance: (milliseconds: number) => void (time += milliseconds),
+  };
 }
 
 test("Calls are sent ahead while this thread is late for seconds at a time", {
   timeout,
 }, () => {
-  const { scheduler, puppets, counts, begin } = stage([true, true]);
-  withClock((advance) => {
-    for (const expected of [1, 11]) {
-      begin();
-      advance(5000);
-      puppets[0]!.end(scheduler, { took: 100, late: 4900 });
-      assertEquals(counts()[0], expected);
-    }
-  });
+  const { clock, advance } = newClock();
+  const { scheduler, puppets, counts, begin } = stage(
+    [true, true],
+    Infinity,
+    clock,
+  );
+  for (const expected of [1, 11]) {
+    begin();
+    advance(5000);
+    puppets[0]!.end(scheduler, { took: 100, late: 4900 });
+    assertEquals(counts()[0], expected);
+  }
 });
 
 test("How late this thread is goes by what a call took, and by how often", {
@@ -659,22 +660,25 @@ test("How late this thread is goes by what a call took, and by how often", {
     { took: 5, late: 8, gap: 1000 + 8, expected: 1 }, // the first is forgotten
   ];
   for (const { took, late, gap, expected } of cases) {
-    const { scheduler, puppets: [first], counts, begin } = stage([true, true]);
+    const { clock, advance } = newClock();
+    const { scheduler, puppets: [first], counts, begin } = stage(
+      [true, true],
+      Infinity,
+      clock,
+    );
     const where = `${took} ms, late by ${late}, after ${gap}`;
-    withClock((advance) => {
-      const answer = (lag: Lag) => {
-        begin();
-        first!.end(scheduler, lag);
-        return counts()[0];
-      };
-      assertEquals(answer({ took, late }), 1, where);
-      advance(gap);
-      assertEquals(answer({ took, late }), expected, where);
-      advance(4 * late - 1);
-      assertEquals(answer({ took, late: 0 }), expected, where);
-      advance(1);
-      assertEquals(answer({ took, late: 0 }), 1, where);
-    });
+    const answer = (lag: Lag) => {
+      begin();
+      first!.end(scheduler, lag);
+      return counts()[0];
+    };
+    assertEquals(answer({ took, late }), 1, where);
+    advance(gap);
+    assertEquals(answer({ took, late }), expected, where);
+    advance(4 * late - 1);
+    assertEquals(answer({ took, late: 0 }), expected, where);
+    advance(1);
+    assertEquals(answer({ took, late: 0 }), 1, where);
   }
 });
 
@@ -714,20 +718,29 @@ test(
   },
 );
 
-test("No call goes behind one that may wait, however short it is", {
+test("No call goes behind another once one was given something to wait for", {
   timeout,
 }, () => {
-  const { scheduler, counts, empty } = stage([true, true], 100);
+  const { scheduler, puppets, counts, begin, empty } = stage([true, true], 100);
   empty();
-  for (let n = 0; n < 30; n++) {
-    const call = newCall(n);
-    call.mayWait = n === 0 || n === 20;
-    scheduler.push(call);
-  }
-  scheduler.send();
-  assertEquals([counts(), scheduler.queued], [[1, 19], 10]);
-  scheduler.rest();
-  assertEquals([counts(), scheduler.queued], [[1, 19], 10]);
+  const submit = (count: number, mayWait = false) => {
+    for (let n = 0; n < count; n++) {
+      const call = newCall(n);
+      call.mayWait = mayWait;
+      scheduler.push(call);
+    }
+    scheduler.send();
+    scheduler.rest();
+  };
+  submit(10);
+  assertEquals(counts(), [5, 5]);
+  empty();
+  submit(1, true);
+  submit(10);
+  assertEquals([counts(), scheduler.queued], [[1, 1], 9]);
+  begin();
+  for (const puppet of puppets) puppet.end(scheduler);
+  assertEquals([counts(), scheduler.queued], [[1, 1], 7]);
 });
 
 test("While this thread blocks, a worker gets the next call once it is free", {
@@ -760,33 +773,37 @@ test("While this thread blocks, what turns out to take long comes back", {
 test("A thread that blocks looks the less often the longer nothing begins", {
   timeout,
 }, () => {
-  const { scheduler, puppets: [only], begin, empty } = stage([true]);
+  const { clock, advance } = newClock();
+  const { scheduler, puppets: [only, other], begin, empty } = stage(
+    [true, true],
+    Infinity,
+    clock,
+  );
   empty();
+  other!.stopping = newCall(0);
   for (let n = 0; n < 3; n++) {
     const call = newCall(n);
     call.mayWait = true;
     scheduler.push(call);
   }
   scheduler.send();
-  withClock((advance) => {
-    begin();
-    const after = (milliseconds: number) => {
-      advance(milliseconds);
-      return scheduler.attend(true);
-    };
-    assertEquals(scheduler.attend(false), 0.1);
-    assertEquals(after(1), 0.1);
-    assertEquals(after(9), 1);
-    assertEquals(after(100), 10);
-    only!.answer();
-    assertEquals(after(0), 10, "it begins none");
-    begin();
-    assertEquals(after(0), 0.1);
-    assertEquals(after(30), 3);
-    assertEquals(scheduler.attend(false), 0.1);
-    scheduler.clear();
-    assertEquals(after(0), 10, "none waits");
-  });
+  begin();
+  const after = (milliseconds: number) => {
+    advance(milliseconds);
+    return scheduler.attend(true);
+  };
+  assertEquals(scheduler.attend(false), 0.1);
+  assertEquals(after(1), 0.1);
+  assertEquals(after(9), 1);
+  assertEquals(after(100), 10);
+  only!.answer();
+  assertEquals(after(0), 10, "it begins none");
+  begin();
+  assertEquals(after(0), 0.1);
+  assertEquals(after(30), 3);
+  assertEquals(scheduler.attend(false), 0.1);
+  scheduler.clear();
+  assertEquals(after(0), 10, "none waits");
 });
 
 test("What waits behind others goes to who is free, though none is told", {
@@ -888,23 +905,26 @@ test("Calls go to workers that are not ready once no other takes any", {
 test("This thread stays late for as long as the worst time has said", {
   timeout,
 }, () => {
-  const { scheduler, puppets: [first], counts, begin } = stage([true, true]);
-  withClock((advance) => {
-    const answer = (late: number) => {
-      begin();
-      first!.end(scheduler, { took: 5, late });
-      return counts()[0];
-    };
-    answer(40);
-    advance(100);
-    assertEquals(answer(40), 1 + 40 / 5);
-    advance(100);
-    assertEquals(answer(8), 1 + 40 / 5, "late again, but not so much");
-    advance(59);
-    assertEquals(answer(0), 1 + 40 / 5);
-    advance(1);
-    assertEquals(answer(0), 1);
-  });
+  const { clock, advance } = newClock();
+  const { scheduler, puppets: [first], counts, begin } = stage(
+    [true, true],
+    Infinity,
+    clock,
+  );
+  const answer = (late: number) => {
+    begin();
+    first!.end(scheduler, { took: 5, late });
+    return counts()[0];
+  };
+  answer(40);
+  advance(100);
+  assertEquals(answer(40), 1 + 40 / 5);
+  advance(100);
+  assertEquals(answer(8), 1 + 40 / 5, "late again, but not so much");
+  advance(59);
+  assertEquals(answer(0), 1 + 40 / 5);
+  advance(1);
+  assertEquals(answer(0), 1);
 });
 
 test("SharedChannel tells once how late this thread is with an answer", {

@@ -15,6 +15,11 @@ export const timers: {
   clearTimeout: scope.clearTimeout.bind(scope),
 };
 
+/** Calls back in a microtask, likewise. */
+export const microtask: (callback: () => void) => void = queueMicrotask.bind(
+  scope,
+);
+
 /** Milliseconds that never go back, likewise. */
 export const now: () => number = performance.now.bind(performance);
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { nextTurn, now } from "./loop.ts";
+import { microtask, nextTurn, now } from "./loop.ts";
 import {
   type Any,
   builtin,
@@ -194,7 +194,7 @@ export function catchStrayErrors(
       Object.defineProperty(event, "preventDefault", {
         value: () => prevented = true,
       });
-      queueMicrotask(() => {
+      microtask(() => {
         if (prevented || exiting || isDealtWith()) return;
         told = true;
         report(error);
@@ -216,7 +216,7 @@ export function catchStrayErrors(
       }
       event.preventDefault();
       event.stopImmediatePropagation();
-      queueMicrotask(whenTold);
+      microtask(whenTold);
     });
     scope.addEventListener("error", (event: Any) => {
       tellUnlessPrevented(event, event.error ?? new Error(event.message));
@@ -312,7 +312,7 @@ export function mustEnd(): boolean {
 export function reportUncaught(error: unknown): void {
   if (typeof reportError === "function") reportError(error);
   else {
-    queueMicrotask(() => {
+    microtask(() => {
       throw error;
     });
   }
