@@ -56,6 +56,12 @@ const scenarios: Maker[] = [
     B: ["set", "clear"],
     C: ["wait async"],
   }),
+  events("Who sets an event dies between any two steps", {
+    A: ["wait"],
+    B: ["wait async"],
+    C: ["set"],
+    D: ["set"],
+  }, { mortal: "C", last: "D" }),
   barriers("Two parties pass two cycles", { parties: 2 }, {
     A: ["wait", "wait"],
     B: ["wait", "wait"],
@@ -92,6 +98,25 @@ const scenarios: Maker[] = [
     B: ["look"],
     C: ["reset", "abort"],
     D: ["reset"],
+  }),
+  barriers("The last to arrive dies between any two steps", {
+    parties: 2,
+    mortal: "B",
+    last: "C",
+  }, {
+    A: ["wait"],
+    B: ["wait"],
+    C: ["wait"],
+  }),
+  barriers("Who runs the action dies between any two steps", {
+    parties: 2,
+    action: "() => {}",
+    mortal: "B",
+    last: "C",
+  }, {
+    A: ["wait"],
+    B: ["wait"],
+    C: ["wait"],
   }),
   barriers("A party sleeps through more bad ends than are remembered", {
     parties: 2,
@@ -211,6 +236,31 @@ const mistakes: [title: string, maker: Maker, ...edits: Edit[]][] = [
     "a set() that does not wake",
     events("", { A: ["wait async"], B: ["set"] }),
     { file: "event.ts", find: "this.#bell.ring();", replace: "" },
+  ],
+  [
+    "a set() that wakes nobody as the flag is up",
+    events("", { A: ["wait"], B: ["set"], C: ["set"] }, {
+      mortal: "B",
+      last: "C",
+    }),
+    {
+      file: "event.ts",
+      find: "if (word & FLAG) break;",
+      replace: "if (word & FLAG) return;",
+    },
+  ],
+  [
+    "a first party that wakes nobody of the cycle before",
+    barriers("", { parties: 2, mortal: "B", last: "C" }, {
+      A: ["wait"],
+      B: ["wait"],
+      C: ["wait"],
+    }),
+    {
+      file: "barrier.ts",
+      find: '(arrival.kind === "waiting" && arrival.place.index === 0)',
+      replace: "false",
+    },
   ],
   [
     "a party that arrives without an exchange",

@@ -41,13 +41,21 @@ type EventStep = "set" | "clear" | "wait" | "wait or time out" | "wait async";
 /** Waits, by actor and number: whether a `set()` came after they began. */
 type EventGhost = Record<string, boolean>;
 
+/** Options of {@linkcode events}. */
+interface EventOptions {
+  mortal?: string;
+  /** Runs when no other can move. */
+  last?: string;
+}
+
 /**
- * Events: a `set()` releases every wait that began before it, whatever follows.
+ * Events: a `set()` releases every wait that began before it, whatever follows;
+ * of one who dies in it, once another is called.
  */
 export function events(
   name: string,
   programs: Record<string, EventStep[]>,
-  stops?: number,
+  options: EventOptions = {},
 ): Maker {
   return entitled(name, async (sources) => {
     await sources.load("event.ts");
@@ -67,11 +75,12 @@ export function events(
     };
     return {
       name,
-      ...stops === undefined ? {} : { stops },
       shared: { event },
       ghost: {},
       actors: Object.entries(programs).map(([name, steps]) => ({
         name,
+        mortal: name === options.mortal,
+        last: name === options.last,
         run(self: Self) {
           const it = revive({ kind: "event", id: 1, cells: event });
           for (const step of steps) one(self, it, step);
