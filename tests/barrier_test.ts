@@ -18,6 +18,9 @@ import {
   ProcessPool,
   task,
 } from "../mod.ts";
+import { BarrierState } from "../_internal/barrier_state.ts";
+import { realm } from "../_internal/realm.ts";
+import { until } from "./_pools.ts";
 import { joinAll, startAll } from "./_processes.ts";
 import { WatchedSignal } from "./_watched_signal.ts";
 import type { passBarrier } from "./testdata/tasks.ts";
@@ -619,6 +622,21 @@ test("Barrier.wait() of a blocked thread knows how its cycle ended", {
     assert(barrier.broken);
     await joinAll(processes);
   }
+});
+
+test("Barrier.wait() wakes those of the cycle before if its last party died", {
+  timeout,
+}, async () => {
+  const barrier = new Barrier(2);
+  const { cells } = realm.shared.get(barrier)!();
+  let index: number | undefined;
+  void barrier.wait().then((it) => index = it);
+  // By one who died before it rang.
+  assertEquals(new BarrierState(2, cells).arrive(false).kind, "passed");
+  const waits = [barrier.wait()];
+  await until(() => index === 0);
+  waits.push(barrier.wait());
+  assertEquals(await Promise.all(waits), [0, 1]);
 });
 
 test("Barrier's action is sent with it to the processes", {

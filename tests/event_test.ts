@@ -223,6 +223,49 @@ test("Event.set() and clear() release every wait that began before", {
   assertFalse(event.isSet());
 });
 
+/** The memory of an event. */
+function cellsOf(event: Event): Int32Array {
+  return realm.shared.get(event)!().cells;
+}
+
+/** Wakes all who sleep for an event, and tells how many places they had. */
+function wake(event: Event): number {
+  return Atomics.notify(cellsOf(event), 0);
+}
+
+test("Event.set() wakes those who wait though the flag was up before", {
+  timeout,
+}, async () => {
+  const event = new Event();
+  const waiting = event.wait();
+  Atomics.store(cellsOf(event), 0, 3); // by one who died before it rang
+  event.set();
+  assertEquals(wake(event), 0, "somebody sleeps on");
+  assert(await waiting);
+});
+
+test("Event.wait() gives its place back when the last of a thread gives up", {
+  timeout,
+}, async () => {
+  const shared = new Event();
+  const waits = [shared.wait(), shared.wait(), shared.wait()];
+  assertEquals(wake(shared), 1, "they have one place");
+  shared.set();
+  assertEquals(await Promise.all(waits), [true, true, true]);
+
+  const event = new Event();
+  const controller = new AbortController();
+  const waiting = event.wait({ signal: controller.signal });
+  assertFalse(await event.wait({ timeout: 1 }));
+  controller.abort("aborted");
+  assertEquals(wake(event), 0, "none is left that was aborted");
+  assertEquals(await waiting.catch((reason) => reason), "aborted");
+
+  const late = new Event();
+  assertFalse(await late.wait({ timeout: 1 }));
+  assertEquals(wake(late), 0, "none is left whose time is up");
+});
+
 test("Event releases 1,000 waits at once, each in its own way", {
   timeout,
 }, async () => {
