@@ -345,6 +345,28 @@ test("A task's own messages and handlers reach no other call", {
   }
 });
 
+test("A call does not hang as a task lets no message wake its worker", {
+  timeout,
+}, async () => {
+  const { pool, cells } = exposedPool();
+  const trick = pool.apply(() => {
+    EventTarget.prototype.dispatchEvent = () => true;
+  });
+  await inTime(trick, "a trick");
+  await until(() => Atomics.load(cells, LaneCell.WorkerAsleep) === 1);
+  const call = pool.apply((map: Map<number, number>) => map.size, [new Map()]);
+  const [result] = await inTime(Promise.allSettled([call]), "a call");
+  // Elsewhere messages may come by other means.
+  if (isDeno || result.status === "rejected") {
+    assertEquals(result.status, "rejected");
+    const { reason } = result as PromiseRejectedResult;
+    assert(reason instanceof WorkerExitError, String(reason));
+  } else assertEquals(result.value, 0);
+  assertEquals(await inTime(pool.apply(() => 1), "the next call"), 1);
+  pool.terminate();
+  await inTime(pool.join(), "join()");
+});
+
 /** What a task may replace, each in a worker of its own. */
 const replaced = [
   "postMessage",

@@ -15,6 +15,7 @@ import {
 import type { ChannelEvents } from "../_internal/channel.ts";
 import { PlainChannel } from "../_internal/plain_channel.ts";
 import { SharedChannel } from "../_internal/shared_channel.ts";
+import { claim } from "../_internal/claim.ts";
 import { Child } from "../_internal/child.ts";
 import { Definitions } from "../_internal/definitions.ts";
 import {
@@ -248,6 +249,25 @@ function bigCall(transfer?: Transferable[]): Call {
   const request = { kind: "apply", fn: sizeOf, payload, transfer } as const;
   return new WatchedCall(request, () => {});
 }
+
+test("A worker is rung for till it sees a call whose message it did not hear", {
+  timeout: 60_000,
+}, async () => {
+  const channel = sharedChannel(noted());
+  channel.open(fakePort()); // nobody hears what is posted
+  channel.send(bigCall());
+  const { cells } = channel.memory;
+  Atomics.store(cells, LaneCell.WorkerAsleep, 1);
+  for (let i = 0; i < 2; i++) {
+    const seen = Atomics.load(cells, LaneCell.Claim);
+    let isRung = false;
+    const sleep = Atomics.waitAsync(cells, LaneCell.Claim, seen);
+    assert(sleep.async);
+    void sleep.value.then(() => isRung = true);
+    await until(() => isRung);
+  }
+  assert(claim(cells, LaneCell.Claim));
+});
 
 test("A worker waits for a payload that takes long to write", {
   timeout: 60_000,
