@@ -622,6 +622,48 @@ test("What was sent ahead comes back once it is known to take long", {
   assertEquals(counts(), [1, 1]);
 });
 
+test("What waits behind a call that others pass goes on, though none sleeps", {
+  timeout,
+}, () => {
+  const { scheduler, hired, send, counts } = quickOffice(2, 100);
+  send(40);
+  assertEquals(counts(), [20, 20]);
+  const [first, second] = hired;
+  assert(claim(first!.worker.channel.memory.cells, LaneCell.Claim));
+  scheduler.dispatch(); // it sees that the first has begun one
+  for (let i = 0; i < 10; i++) second!.answer();
+  for (let reads = 0; counts()[0]! > 1; reads++) {
+    assert(reads < 10_000, "it looks before it sleeps, and not while it reads");
+    scheduler.drain();
+  }
+  assertEquals(scheduler.queued + counts()[1]!, 29);
+});
+
+test("More and more is sent ahead once no worker is passed any more", {
+  timeout,
+}, () => {
+  const { scheduler, puppets, counts, begin } = stage([true, true], 100);
+  const second = puppets[1]!;
+  for (let n = 40; n < 2000; n++) scheduler.push(newCall(n));
+  begin();
+  scheduler.rest(); // it sees that the first has begun one
+  for (let i = 0; i < 10; i++) {
+    second.end(scheduler);
+    second.begin();
+  }
+  assertEquals(counts(), [40, 40]);
+  scheduler.rest();
+  const [one, few] = counts();
+  assertEquals(one, 1);
+  assert(few! < 20, `${few} are ahead`);
+  for (let answers = 0; counts()[1] === few; answers++) {
+    assert(answers < 1000, "no more are sent ahead");
+    second.end(scheduler);
+    second.begin();
+  }
+  assertEquals(counts(), [1, 2 * few!]);
+});
+
 /** A clock that stands still but for what is added. */
 function newClock() {
   let time = 1000;
