@@ -10,7 +10,11 @@ import {
   WorkerExitError,
 } from "../mod.ts";
 import { travel } from "../_internal/dispatcher.ts";
+import { nextTurn } from "../_internal/runtime/loop.ts";
+import type { Port } from "../_internal/runtime/threads.ts";
 import { runtime } from "../_internal/runtime/which.ts";
+import { SharedChannel } from "../_internal/shared_channel.ts";
+import { later } from "../_internal/wait.ts";
 import {
   abandonsBusyThreads,
   drained,
@@ -18,6 +22,7 @@ import {
   POOLS,
   reached,
   sharedCells,
+  started,
   stuckCall,
   until,
   watchSharedMemory,
@@ -589,6 +594,75 @@ test(
     }
   },
 );
+
+test("ProcessPool hears what its initializer threw after its worker's end", {
+  timeout,
+}, async () => {
+  const { open, settled } = SharedChannel.prototype;
+  const end = Promise.withResolvers<void>();
+  SharedChannel.prototype.settled = async function () {
+    end.resolve(); // this is asked once the worker has ended
+    await settled.call(this);
+  };
+  /** Has its messages some turns after the worker's end. */
+  SharedChannel.prototype.open = function (port) {
+    open.call(this, {
+      postMessage: (...message) => port.postMessage(...message),
+      set onmessage(listener: NonNullable<Port["onmessage"]>) {
+        port.onmessage = async (message) => {
+          await end.promise;
+          for (let i = 0; i < 3; i++) await new Promise<void>(nextTurn);
+          listener(message);
+        };
+      },
+      onmessageerror: null,
+      close: () => port.close(),
+      unref: () => port.unref?.(),
+    });
+  };
+  try {
+    const initializer = () => {
+      const { process } = globalThis as Any;
+      setTimeout(() => process ? process.exit(7) : self.close());
+      throw new RangeError("of the initializer");
+    };
+    await using pool = new ProcessPool(1, { initializer });
+    await assertRejects(
+      () => pool.apply(() => 1),
+      RangeError,
+      "of the initializer",
+    );
+  } finally {
+    Object.assign(SharedChannel.prototype, { open, settled });
+  }
+});
+
+if (abandonsBusyThreads) {
+  test("ProcessPool abandons no worker of whose end it hears late", {
+    timeout,
+  }, async () => {
+    const { Worker } = await import("node:worker_threads");
+    const { on } = Worker.prototype;
+    // Of some ends a thread that has blocked is told late.
+    const told = Promise.withResolvers<void>();
+    Worker.prototype.on = function (event: string, listener: Any) {
+      const hear = (code: number) =>
+        void told.promise.then(() => listener(code));
+      return on.call(this, event, event === "exit" ? hear : listener);
+    };
+    try {
+      const pool = new ProcessPool(1);
+      await started(pool);
+      pool.terminate();
+      later(110, told.resolve); // after the pool has looked
+      Atomics.wait(sharedCells(), 0, 0, 500); // by then it has ended
+      await pool.join();
+      assertEquals(pool.stats().abandoned, 0);
+    } finally {
+      delete (Worker.prototype as Any).on;
+    }
+  });
+}
 
 test("ProcessPool abandons no worker that it ends as it starts", {
   timeout,
