@@ -224,25 +224,29 @@ test("ProcessPool lets no call starve while no worker is idle", {
 test("ProcessPool begins calls in about the order of their submission", {
   timeout,
 }, async () => {
-  await using pool = new ProcessPool(2);
-  const gate = new Event();
-  const begun = sharedCells();
-  const begin = async (n: number, gate: Event, begun: Int32Array) => {
-    const place = Atomics.add(begun, 0, 1);
-    if (n === 0) await gate.wait();
-    else await new Promise((resolve) => setTimeout(resolve, 1));
+  const begin = async (n: number, cells: Int32Array) => {
+    const place = Atomics.add(cells, 0, 1);
+    do await new Promise<void>((resolve) => setTimeout(resolve, 2)); while (
+      n === 0 && Atomics.load(cells, 1) === 0
+    );
     return place;
   };
-  const calls = Array.from(
-    { length: 2000 },
-    (_, n) => pool.apply(begin, [n, gate, begun]),
-  );
-  const places = await Promise.all(calls.slice(1));
-  gate.set();
-  await calls[0];
-  const late = places.map((place, i) => Math.abs(place - (i + 1)));
-  const most = Math.max(...late);
-  assert(most < 500, `a call had ${most} places too many before or after it`);
+  for (let rounds = 0;; rounds++) {
+    await using pool = new ProcessPool(2);
+    const cells = sharedCells(2);
+    const calls = Array.from(
+      { length: 300 },
+      (_, n) => pool.apply(begin, [n, cells]),
+    );
+    const places = await Promise.all(calls.slice(1));
+    Atomics.store(cells, 1, 1);
+    await calls[0];
+    const late = places.map((place, i) => Math.abs(place - (i + 1)));
+    const most = Math.max(...late);
+    if (most <= pool.processes) break;
+    // While this thread is late some are sent ahead.
+    assert(rounds < 5, `a call had ${most} places too many before or after it`);
+  }
 });
 
 test("ProcessPool lets a worker's own timers and messages have their turn", {
