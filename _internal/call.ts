@@ -24,7 +24,7 @@ export interface CallRequest {
   readonly group?: number;
   /** The arguments of `apply`, the items of `map`, the argument lists of `starmap`. */
   readonly payload: readonly unknown[];
-  /** When the call is to be over; see {@linkcode deadlineOf}. */
+  /** When the call is to be over, by this thread's clock; see {@linkcode deadlineOf}. */
   readonly deadline?: number | undefined;
   /** What goes to the worker instead of being copied. */
   readonly transfer?: Transferable[] | undefined;
@@ -92,7 +92,7 @@ export interface KeptPayload {
 export abstract class Call {
   /** Whether it has ended, or nobody waits for it any more; set once. */
   settled = false;
-  /** How many were submitted before it; set by an executor that deals calls out. */
+  /** How many were submitted before it; set by its executor. */
   number = 0;
   /**
    * Whether it is known to have something by which it may wait for what another call
@@ -194,6 +194,16 @@ export class AwaitedCall extends Call {
  */
 export function takesBuffers({ request: { transfer } }: Call): boolean {
   return transfer !== undefined && transfer.length > 0;
+}
+
+/**
+ * Tells the place of a call in the order of their submission.
+ *
+ * @param call The call.
+ * @returns Its number.
+ */
+export function numberOf({ number }: Call): number {
+  return number;
 }
 
 /** Numbers about an executor. */

@@ -310,8 +310,14 @@ function isBoxed(value: object): boolean {
     value instanceof Boolean || value instanceof BigInt;
 }
 
-/** Whether an object is an error, perhaps of another global, and not one in name only. */
-function isError(value: object): boolean {
+/**
+ * Tells whether an object is an error, perhaps of another global, and not one in
+ * name only.
+ *
+ * @param value The object.
+ * @returns Whether it is.
+ */
+export function isError(value: object): boolean {
   const tag = Object.prototype.toString.call(value);
   return (tag === ERROR_TAG && !(Symbol.toStringTag in value)) ||
     (value instanceof Error && tag !== PLAIN_TAG);

@@ -34,7 +34,7 @@ import { WorkerExitError } from "./errors.ts";
 import { newGroup } from "./group.ts";
 import { Latch } from "./latch.ts";
 import { BELL_CELLS, BellCell } from "./protocol.ts";
-import { hold, microtask, nextTurn, wallClock } from "./runtime/loop.ts";
+import { hold, microtask, nextTurn, now } from "./runtime/loop.ts";
 import { realm } from "./realm.ts";
 import { canShareMemory, stopsBusyThreads } from "./runtime/which.ts";
 import { noHeadway, type Schedulable, Scheduler } from "./scheduler.ts";
@@ -481,7 +481,7 @@ export class Dispatcher implements Executor {
    * be stopped: the timer of this thread that would do so has to wait.
    */
   #seeOverdue(): void {
-    const time = wallClock();
+    const time = now();
     for (const worker of this.#scheduler.workers) {
       const { channel, stopping } = worker;
       const call = channel.begun();
@@ -597,7 +597,7 @@ export class Dispatcher implements Executor {
   #stop(worker: Worker, call: Call): void {
     worker.stopping = call;
     const { deadline = Infinity } = call.request;
-    if (stopsBusyThreads || wallClock() < deadline - NEAR_DEADLINE_MS) {
+    if (stopsBusyThreads || now() < deadline - NEAR_DEADLINE_MS) {
       return this.#endStuck(worker, call);
     }
     // The watchdog in the worker ends it about now, unless it is past an

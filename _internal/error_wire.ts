@@ -5,7 +5,7 @@
  * @module
  */
 
-import { decode, encode, type ValueWire } from "./codec.ts";
+import { decode, encode, isError, type ValueWire } from "./codec.ts";
 import { isBranded } from "./brand.ts";
 import { OWN_ERRORS } from "./errors.ts";
 import { tidyStack } from "./stack.ts";
@@ -76,7 +76,7 @@ export function toThrownWire(thrown: unknown): ThrownWire {
 }
 
 function wireOf(thrown: unknown): ThrownWire {
-  if (!isError(thrown)) {
+  if (!isErrorLike(thrown)) {
     const value = sendable(thrown);
     if (value !== undefined) return { kind: "value", value };
     thrown = new Error(
@@ -96,7 +96,7 @@ function wireOf(thrown: unknown): ThrownWire {
     return index;
   };
   const wire = (it: unknown): PropertyWire | undefined => {
-    if (isError(it)) return { error: add(it) };
+    if (isErrorLike(it)) return { error: add(it) };
     const value = sendable(it);
     return value && { value };
   };
@@ -224,20 +224,24 @@ function text(value: unknown): string {
 
 const toText = Object.prototype.toString;
 
-function isError(value: unknown): value is Error {
-  return value instanceof Error ||
-    Object.prototype.toString.call(value) === "[object Error]" ||
-    value instanceof DOMException;
+/** Whether a value travels as an error; on some platforms a `DOMException` is none. */
+function isErrorLike(value: unknown): value is Error {
+  return typeof value === "object" && value !== null &&
+    (isError(value) || value instanceof DOMException);
 }
 
 /** The nearest class that the other side knows. */
 function classOf(error: Error): string {
   if (error instanceof DOMException) return "DOMException";
+  const isOfOtherGlobal = !(error instanceof Error);
   let prototype: object | null = error;
   while ((prototype = Object.getPrototypeOf(prototype)) !== null) {
     const { constructor } = prototype;
     const name = NAMES.get(constructor);
     if (name !== undefined) return name;
+    if (isOfOtherGlobal && CLASSES.has(constructor?.name)) {
+      return constructor.name;
+    }
     // Two copies of this module have two classes of one name.
     const own = OWN_NAMES.find((name) => isBranded(constructor, name));
     if (own !== undefined) return own;

@@ -5,7 +5,7 @@
  */
 
 import { timeoutError } from "./errors.ts";
-import { startTimer, wallClock } from "./runtime/loop.ts";
+import { now, startTimer, wallClock } from "./runtime/loop.ts";
 
 /** A time and a signal, checked. */
 export interface Limits {
@@ -96,15 +96,24 @@ export function watchLimits(
 }
 
 /**
- * When a call is to be over, for its worker: no sooner than for its caller.
+ * When a call is to be over, for who runs it: no sooner than for its caller.
  *
  * @param limits The limits, which begin to count now.
- * @returns Milliseconds of {@linkcode wallClock}, or `undefined` for never.
+ * @returns Milliseconds of {@linkcode now}, or `undefined` for never.
  */
 export function deadlineOf({ timeout }: Limits): number | undefined {
-  return timeout === Infinity
-    ? undefined
-    : wallClock() + Math.ceil(timeout) + 1;
+  return timeout === Infinity ? undefined : now() + Math.ceil(timeout) + 1;
+}
+
+/**
+ * A deadline as every thread counts it; only while it is on its way may the
+ * system's clock not be set.
+ *
+ * @param deadline Milliseconds of {@linkcode now}, in this thread.
+ * @returns Milliseconds of {@linkcode wallClock}; `0` for never.
+ */
+export function toWallClock(deadline: number | undefined): number {
+  return deadline === undefined ? 0 : wallClock() + (deadline - now());
 }
 
 /**

@@ -8,13 +8,14 @@ import {
   type Call,
   type Executor,
   type ExecutorStats,
+  numberOf,
   type Outcome,
   TOO_LATE,
 } from "./call.ts";
 import type { AnyFunction } from "./callable.ts";
 import { Latch } from "./latch.ts";
 import { Queue } from "./queue.ts";
-import { hold, wallClock } from "./runtime/loop.ts";
+import { hold, now } from "./runtime/loop.ts";
 import { runCall } from "./run_call.ts";
 import { afterTurn, isTurnOverdue } from "./turn.ts";
 
@@ -30,6 +31,8 @@ export interface Initializer {
 export class LocalExecutor implements Executor {
   readonly #places: number;
   readonly #queue = new Queue<Call>();
+  /** The number of the next call. */
+  #number = 0;
   /** The calls that have a place, and whether each has begun. */
   readonly #running = new Map<Call, boolean>();
   /** Places that calls hold which were given up and still run. */
@@ -69,13 +72,14 @@ export class LocalExecutor implements Executor {
   check(): void {} // nothing is sent
 
   submit(call: Call): void {
+    call.number = this.#number++;
     this.#queue.push(call);
     hold();
     this.#next();
   }
 
   giveUp(calls: ReadonlySet<Call>, stop: boolean): void {
-    for (const call of this.#queue.remove(calls)) this.#ended(call);
+    for (const call of this.#queue.remove(calls, numberOf)) this.#ended(call);
     if (stop) this.#failed += calls.size;
     for (const call of calls) {
       const hasBegun = this.#running.get(call);
@@ -190,5 +194,5 @@ export class LocalExecutor implements Executor {
 
 /** Whether the time is up, which a timer cannot tell while this thread is busy. */
 function isLate({ request: { deadline = Infinity } }: Call): boolean {
-  return wallClock() >= deadline;
+  return now() >= deadline;
 }

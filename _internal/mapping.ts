@@ -25,8 +25,8 @@ import {
 import { timeoutError } from "./errors.ts";
 import { deadlineOf, reachedAtOnce, watchLimits } from "./limits.ts";
 import { shown } from "./check.ts";
-import { ignoreExpected, isThenable } from "./promises.ts";
-import { hold, release, wallClock } from "./runtime/loop.ts";
+import { ignoreExpected, ignoreRejections, isThenable } from "./promises.ts";
+import { hold, now, release } from "./runtime/loop.ts";
 import { afterTurn, isTurnOverdue } from "./turn.ts";
 import { later } from "./wait.ts";
 
@@ -63,7 +63,10 @@ export function mapAll(
     const items: Items = Object(request.items); // a string is iterable too
     const total = knownLength(items);
     const none = reachedAtOnce(limits, action, total === 0);
-    if (none) return reject(none.error);
+    if (none) {
+      if (isArray(items)) ignoreRejections(items); // nobody will await them
+      return reject(none.error);
+    }
 
     const results: ArrayLike<unknown>[] = [];
     const open = new Set<Call>();
@@ -137,7 +140,7 @@ export function mapAll(
     const readAll = (items: Iterable<unknown>): unknown[] => {
       const all: unknown[] = [];
       for (const item of items) {
-        if (deadline !== undefined && wallClock() > deadline) {
+        if (deadline !== undefined && now() > deadline) {
           end({ error: timeoutError(action(), limits.timeout) });
         }
         if (over) break;

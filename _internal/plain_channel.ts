@@ -7,6 +7,7 @@
 
 import type { Call } from "./call.ts";
 import { type Channel, type PostedWire, Posting } from "./channel.ts";
+import { toWallClock } from "./limits.ts";
 import { stopsBusyThreads } from "./runtime/which.ts";
 
 /** Messages only, one call at a time. */
@@ -58,7 +59,7 @@ export class PlainChannel extends Posting implements Channel {
   }
 
   send(call: Call, isOnly = false): boolean {
-    const { fn, kind, deadline = 0, transferResult = false, group = 0 } =
+    const { fn, kind, deadline, transferResult = false, group = 0 } =
       call.request;
     const id = this.define(fn);
     this.postPayload(call, isOnly, ({ wire }) => ({
@@ -66,7 +67,7 @@ export class PlainChannel extends Posting implements Channel {
       call: kind,
       fn: id,
       payload: wire,
-      deadline,
+      deadline: toWallClock(deadline),
       transferResult,
       group,
     }));

@@ -210,6 +210,7 @@ export interface PostedCall {
   call: CallKind;
   fn: number;
   payload: PayloadWire;
+  /** Milliseconds of the wall clock; `0` for never. */
   deadline: number;
   transferResult: boolean;
   group: number;

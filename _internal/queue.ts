@@ -101,12 +101,19 @@ export class Queue<T> {
   }
 
   /**
-   * Takes items out, wherever they are.
+   * Takes items out, wherever they are. The queue has to be in the order of their
+   * numbers: thousands may be taken out one by one.
    *
    * @param items The items.
+   * @param numberOf Tells an item's number.
    * @returns Those that were there.
    */
-  remove(items: ReadonlySet<T>): T[] {
+  remove(items: ReadonlySet<T>, numberOf: (item: T) => number): T[] {
+    if (items.size === 1) {
+      const [item] = items;
+      const index = this.#indexOf(numberOf(item!), numberOf);
+      return this.at(index) === item ? [this.takeAt(index)] : [];
+    }
     const removed: T[] = [];
     const kept: T[] = [];
     for (const item of this.clear()) {
@@ -114,6 +121,18 @@ export class Queue<T> {
     }
     this.#items = kept;
     return removed;
+  }
+
+  /** How many items have smaller numbers. */
+  #indexOf(number: number, numberOf: (item: T) => number): number {
+    let from = 0;
+    let to = this.length;
+    while (from < to) {
+      const middle = (from + to) >> 1;
+      if (numberOf(this.at(middle)!) < number) from = middle + 1;
+      else to = middle;
+    }
+    return from;
   }
 
   /**

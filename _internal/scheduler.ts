@@ -7,7 +7,13 @@
  */
 
 import { readInOrder } from "./answer_clock.ts";
-import { type Call, type Outcome, takesBuffers, UnsentError } from "./call.ts";
+import {
+  type Call,
+  numberOf,
+  type Outcome,
+  takesBuffers,
+  UnsentError,
+} from "./call.ts";
 import type { Channel } from "./channel.ts";
 import { between } from "./claim.ts";
 import { Lead } from "./lead.ts";
@@ -218,18 +224,7 @@ export class Scheduler<W extends Schedulable> {
    * @returns Those that were there.
    */
   drop(calls: ReadonlySet<Call>): Call[] {
-    const queue = this.#queue;
-    if (calls.size !== 1) return queue.remove(calls);
-    // Thousands may be given up one by one. The queue is in order of their numbers.
-    const [call] = calls;
-    let from = 0;
-    let to = queue.length;
-    while (from < to) {
-      const middle = (from + to) >> 1;
-      if (queue.at(middle)!.number < call!.number) from = middle + 1;
-      else to = middle;
-    }
-    return queue.at(from) === call ? [queue.takeAt(from)] : [];
+    return this.#queue.remove(calls, numberOf);
   }
 
   /**

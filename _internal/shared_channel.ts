@@ -30,6 +30,7 @@ import {
   MAX_DEFINITIONS,
   Stage,
 } from "./protocol.ts";
+import { toWallClock } from "./limits.ts";
 import { Queue } from "./queue.ts";
 import { follow, HEADER, lead, type Ring, ringOf, roomAt } from "./ring.ts";
 import { now, wallClock } from "./runtime/loop.ts";
@@ -295,7 +296,9 @@ export class SharedChannel extends Posting implements Channel {
       (request.group ?? 0) << CallFrame.GroupShift;
     ring.words[word + CallFrame.Function] = fn;
     ring.words[word + CallFrame.Count] = count;
-    ring.numbers[(at + CallFrame.Deadline) >> 3] = request.deadline ?? 0;
+    ring.numbers[(at + CallFrame.Deadline) >> 3] = toWallClock(
+      request.deadline,
+    );
     this.#lastFunction = request.fn;
     this.#lastNumber = fn;
     const number = posted ? count : undefined;

@@ -14,10 +14,17 @@ import {
   WatchedCall,
 } from "./call.ts";
 import { type AnyFunction, nameOf } from "./callable.ts";
-import { END, type Items, knownLength, readAhead, Source } from "./chunks.ts";
+import {
+  END,
+  isArray,
+  type Items,
+  knownLength,
+  readAhead,
+  Source,
+} from "./chunks.ts";
 import { timeoutError } from "./errors.ts";
 import { deadlineOf, onAbort, watchLimits } from "./limits.ts";
-import { afterwards } from "./promises.ts";
+import { afterwards, ignoreRejections } from "./promises.ts";
 import { realm } from "./realm.ts";
 import { hold, release } from "./runtime/loop.ts";
 import { afterTurn, isTurnOverdue } from "./turn.ts";
@@ -116,6 +123,8 @@ export class Stream implements AsyncIterableIterator<unknown> {
           );
         } catch (error) {
           this.#state = "over";
+          const { items } = this.#request;
+          if (isArray(items)) ignoreRejections(items); // nobody will await them
           return reject(error);
         }
         this.#state = "running";

@@ -10,6 +10,7 @@ import {
   gcArgs,
   moduleUrl,
   type ProgramResult,
+  runArgs,
   runProgram,
   withFolder,
 } from "./_program.ts";
@@ -523,4 +524,67 @@ test("A pool that is gone leaves nothing behind", { timeout }, async () => {
     console.log(collected >= 8 || `${collected} of 10 were collected`);
   };
   assertEnded(await runProgram(program, { args: gcArgs }), "true\n");
+});
+
+test(
+  "A call that begins with nothing leaves no rejection of its input behind",
+  {
+    timeout,
+  },
+  async () => {
+    assertEnded(
+      await runProgram(async ({ ProcessPool, ThreadPool }) => {
+        const fail = () => Promise.reject(new Error("of the input"));
+        const limits = [{ timeout: 0 }, { signal: AbortSignal.abort("stop") }];
+        const same = (it: unknown) => it;
+        for (const pool of [new ProcessPool(1), new ThreadPool(1)]) {
+          for (const limit of limits) {
+            for (
+              const call of [
+                () => pool.map(same, [fail()], limit),
+                () => pool.starmap(same, [fail()], limit),
+                () => pool.imap(same, [fail()], limit).next(),
+              ]
+            ) await call().catch(() => {});
+          }
+          pool.terminate();
+          await pool.join();
+        }
+        console.log("goes on");
+      }),
+      "goes on\n",
+    );
+  },
+);
+
+test("A step of the system's clock ends no call before its time", {
+  timeout,
+}, async () => {
+  await withFolder(async (folder) => {
+    const file = join(folder, "program.mjs");
+    await writeFile(
+      file,
+      `
+      const { now } = Date;
+      let step = 0;
+      Date.now = () => now() + step;
+      const { ProcessPool, ThreadPool } = await import(${
+        JSON.stringify(moduleUrl)
+      });
+      const work = () => new Promise((resolve) => setTimeout(resolve, 50, "in time"));
+      for (const pool of [new ProcessPool(1), new ThreadPool(1)]) {
+        await pool.apply(() => {});
+        const options = { timeout: 60_000 };
+        const calls = [pool.apply(work, [], options), pool.map(work, [1], options)];
+        step += 120_000;
+        console.log(...(await Promise.all(calls)).flat());
+        pool.terminate();
+        await pool.join();
+      }`,
+    );
+    assertEnded(
+      await execute(process.execPath, [...runArgs, file]),
+      "in time in time\nin time in time\n",
+    );
+  });
 });

@@ -6,7 +6,7 @@ import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { runInNewContext } from "node:vm";
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { Event, Process, ProcessPool } from "../mod.ts";
 import {
   execute,
@@ -308,4 +308,25 @@ test("An error of another global is sent as an error", {
     [error],
   );
   assertEquals(told, [true, "RangeError", "of another global"]);
+});
+
+test("An error of another global is thrown as one of its class", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const error = await assertRejects(() =>
+    pool.apply(() => {
+      // deno-lint-ignore no-explicit-any
+      const { process } = globalThis as any;
+      throw process.getBuiltinModule("node:vm").runInNewContext(
+        "new TypeError('of another global')",
+      );
+    }), TypeError);
+  assertEquals(error.message, "of another global");
+  const own = await assertRejects(() =>
+    pool.apply(() => {
+      class RangeError extends Error {}
+      throw new RangeError("not the real one");
+    }), Error);
+  assert(!(own instanceof RangeError), "it goes by its class, not by its name");
 });

@@ -12,12 +12,18 @@ test("Queue holds what an array would", { timeout: 20_000 }, () => {
     const queue = new Queue<number>();
     const array: number[] = [];
     const story: string[] = [];
+    let [least, most] = [0, 0];
     for (let step = 0; step < 400; step++) {
       const what = random.pick(
         ["push", "unshift", "shift", "takeLast", "takeAt", "remove"],
       );
       story.push(what);
-      const few = Array.from({ length: random.below(30) }, (_, i) => -step - i);
+      // In order: what comes first is smaller than all others.
+      const length = random.below(30);
+      if (what === "unshift") least -= length;
+      const start = what === "unshift" ? least : most;
+      if (what === "push") most += length;
+      const few = Array.from({ length }, (_, i) => start + i);
       if (what === "push") {
         for (const item of few) {
           queue.push(item);
@@ -37,9 +43,13 @@ test("Queue holds what an array would", { timeout: 20_000 }, () => {
         assertEquals(queue.takeAt(index), array.splice(index, 1)[0]);
       } else if (what === "remove") {
         const items = new Set(array.filter(() => random.below(10) === 0));
+        if (random.below(2) === 0) { // one alone, which may not be there
+          items.clear();
+          items.add(array[random.below(array.length + 1)] ?? least - 1);
+        }
         const kept = array.filter((item) => !items.has(item));
         assertEquals(
-          queue.remove(items),
+          queue.remove(items, (item) => item),
           array.filter((item) => items.has(item)),
         );
         array.splice(0, array.length, ...kept);

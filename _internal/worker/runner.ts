@@ -22,7 +22,7 @@ import {
 } from "../protocol.ts";
 import { realm } from "../realm.ts";
 import { runCall } from "../run_call.ts";
-import { wallClock } from "../runtime/loop.ts";
+import { now, wallClock } from "../runtime/loop.ts";
 import { mustEnd, runWithin } from "../runtime/this_thread.ts";
 import type { Port } from "../runtime/threads.ts";
 import { stopsBusyThreads } from "../runtime/which.ts";
@@ -130,12 +130,13 @@ export class Runner {
     if (deadline === 0) return runCall(kind, fn, payload);
     const left = deadline - wallClock();
     if (left <= 0) return TOO_LATE;
+    const end = now() + left; // whatever the system's clock is set to
     const outcome = stopsBusyThreads
       ? runCall(kind, fn, payload)
       : this.#runWatched(left, () => runCall(kind, fn, payload));
     // The pool may be busy, and so not stop it in time.
     const inTime = (outcome: Outcome): Outcome =>
-      wallClock() < deadline ? outcome : TOO_LATE;
+      now() < end ? outcome : TOO_LATE;
     return outcome instanceof Promise
       ? afterwards(outcome, inTime)
       : inTime(outcome);
