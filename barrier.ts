@@ -87,7 +87,10 @@ const ACTION = "wait at barrier";
  *   party of the next one that gives up during the action breaks the barrier
  *   after it.
  * - More threads than parties may use it; they pass in groups.
- * - A thread that ends while it waits stays counted.
+ * - A thread that ends while it waits stays counted: only a timeout, `abort()` or
+ *   `reset()` frees the others. No timeout does if it ends while it runs the action.
+ * - What became of its last 8,192 cycles that broke is remembered: a party that
+ *   does not run while as many do may be told that its own broke as well.
  *
  * @example Two parties
  * ```ts

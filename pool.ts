@@ -155,8 +155,9 @@ export interface PoolStats {
   /** Workers that died, or had to be stopped, and were replaced. */
   respawned: number;
   /**
-   * Threads that could not be stopped and may still run (Deno); one that ends
-   * after all stays counted.
+   * Threads that could not be stopped and may still run (Deno). One that is to end
+   * counts till it has, for a tenth of a second; one that has not ended then counts
+   * for ever.
    */
   abandoned: number;
 }
@@ -783,16 +784,15 @@ export abstract class Pool {
  *   `DOMException` or one of this module's, else `Error`), its name, message,
  *   cause, own properties and the worker's stack.
  * - Calls begin in the order of their submission, each as soon as a worker is free
- *   and this thread sees that; while it blocks in a `waitSync()` it looks up to
- *   every 10 ms. In two cases calls are sent ahead, and some may begin before older
- *   ones: those of functions that are known to take less than 1.5 ms, by about as
- *   long, and others while this thread is found to be late again and again; but
- *   never those that are given an event or a barrier, or whose pool's initializer
- *   was.
+ *   and this thread sees that; while it blocks in a `waitSync()` it looks at least
+ *   every 10 ms. Some are sent ahead, and may begin before older ones: calls of
+ *   functions that are known to take less than 1.5 ms, by about that much, and any
+ *   call while this thread keeps being late. None is once the initializer or a call
+ *   was given an event, a barrier or shared memory: it may wait for another.
  * - A pool with nothing to do does not keep the program from ending; nor does what
  *   runs on after a `map` that failed, or an iteration that was left.
  * - Until it ends it keeps each function that it was given, once for each source
- *   text: make no functions of ever new texts for it.
+ *   text: do not build functions whose text is ever another for it.
  *
  * @example Usage
  * ```ts

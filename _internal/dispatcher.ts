@@ -85,8 +85,8 @@ const WATCHDOG_GRACE_MS = 1000;
 const MAX_USELESS = 16;
 
 /**
- * So many workers at most have a successor before they have ended, of which messages
- * with answers have yet to be heard.
+ * So many workers at most that have a successor may still run, as messages with
+ * their answers have yet to be heard.
  */
 const MAX_UNHEARD = 64;
 

@@ -1,7 +1,7 @@
 /**
  * How a thread waits for shared memory to change, blocking or not. (Who does work
- * that others announce sleeps in consumer.ts.) ARCHITECTURE.md has the argument why no wake-up is lost. Before a
- * sleep it may pay to spin: see spin.ts.
+ * that others announce sleeps in consumer.ts.) ARCHITECTURE.md has the argument why
+ * no wake-up is lost. Before a sleep it may pay to spin: see spin.ts.
  *
  * The rule for whoever uses it: change the word first, then ring. The rule
  * here: read the word, then ask `poll`, then sleep on the word that was read.

@@ -117,7 +117,7 @@ export async function endInTurn(
     };
     const here = [new Event(), new Event()];
     const calls = here.map((event) => pool.apply(come, [turn, event]));
-    // Before this thread blocks both are sent ahead.
+    // While this thread blocks each is sent as soon as a worker is idle.
     for (const event of here) assert(event.waitSync({ timeout: 10_000 }));
     const [name, worker] = (await first).split(" ");
     assertEquals(name, "early");
