@@ -25,6 +25,7 @@ import {
 import { timeoutError } from "./errors.ts";
 import { deadlineOf, onAbort, watchLimits } from "./limits.ts";
 import { afterwards, ignoreRejections } from "./promises.ts";
+import { Queue } from "./queue.ts";
 import { realm } from "./realm.ts";
 import { hold, release } from "./runtime/loop.ts";
 import { afterTurn, isTurnOverdue } from "./turn.ts";
@@ -46,6 +47,7 @@ type StreamOutcome =
 interface Taker {
   resolve(result: IteratorResult<unknown, undefined>): void;
   reject(error: unknown): void;
+  /** Called once, when it has waited. */
   unwatch(): void;
   /** When its worker is to give up. */
   readonly deadline: number | undefined;
@@ -93,7 +95,7 @@ export class Stream implements AsyncIterableIterator<unknown> {
   #failure: { error: unknown } | undefined;
   /** An error that the stream ended with when nobody waited. */
   #owed: { error: unknown } | undefined;
-  readonly #takers: Taker[] = [];
+  readonly #takers = new Queue<Taker>();
   #state: "new" | "running" | "over" = "new";
   #unwatch = doNothing;
 
@@ -148,21 +150,23 @@ export class Stream implements AsyncIterableIterator<unknown> {
       }
       this.#taken = this.#given;
       const deadline = deadlineOf(limits);
-      const taker: Taker = { resolve, reject, unwatch: doNothing, deadline };
+      let waits = true;
+      const unwatch = () => waits = false;
+      const taker: Taker = { resolve, reject, unwatch, deadline };
       this.#takers.push(taker);
       this.#step();
-      if (!this.#takers.includes(taker)) return;
+      if (!waits) return;
       if (limits.timeout === 0) return this.#timeOut();
       hold();
       taker.unwatch = release;
       if (limits.timeout === Infinity) return;
-      const unwatch = watchLimits(
+      const unwatchTime = watchLimits(
         { timeout: limits.timeout },
         this.#action,
         (error) => this.#fail(error, true),
       );
       taker.unwatch = () => {
-        unwatch();
+        unwatchTime();
         release();
       };
     });
@@ -254,7 +258,7 @@ export class Stream implements AsyncIterableIterator<unknown> {
       : this.#running.size === 1 &&
         (this.#host.processes === 1 || this.#read === this.#total);
     const waits = isNext && !this.#hasNext;
-    const deadline = waits ? this.#takers[0]?.deadline : undefined;
+    const deadline = waits ? this.#takers.at(0)?.deadline : undefined;
     this.#run(payload, deadline, (outcome) => {
       if (outcome.ok || !outcome.unsent) return this.#keep(index, outcome);
       // The items before the one that could not be sent come first.
@@ -389,7 +393,7 @@ export class Stream implements AsyncIterableIterator<unknown> {
     this.#state = "over";
     this.#unwatch();
     this.#drop(stop);
-    for (const taker of this.#takers.splice(0)) {
+    for (const taker of this.#takers.clear()) {
       taker.unwatch();
       taker.resolve(DONE);
     }
