@@ -283,12 +283,14 @@ export abstract class Posting {
       this.post(message(parcel), [...transfer, ...parcel.transfer]);
       return true;
     } catch (error) {
+      const gone = payload.findIndex(isDetached);
+      const path = gone < 0 ? "args" : `args[${gone}]`;
       if (packed && transfer.length > 0 && error instanceof TypeError) {
         // So some platforms say that an item may not be transferred.
-        throw unsendableError("args", owner, error.message);
+        throw unsendableError(path, owner, error.message);
       }
       if (!isCloneError(error)) throw error;
-      if (transfer.length > 0) throw located(error, undefined, "args", owner);
+      if (transfer.length > 0) throw located(error, undefined, path, owner);
       if (kind === "apply") {
         for (let i = 0; i < payload.length; i++) {
           const found = blame(error, [payload[i]], `args[${i}]`, owner);
@@ -330,4 +332,10 @@ export abstract class Posting {
       return fail(error);
     }
   }
+}
+
+/** Whether a buffer, or that of a view, has gone elsewhere. */
+function isDetached(value: unknown): boolean {
+  const buffer = ArrayBuffer.isView(value) ? value.buffer : value;
+  return buffer instanceof ArrayBuffer && buffer.detached;
 }

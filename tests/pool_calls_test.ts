@@ -6,6 +6,7 @@ import {
   assertEquals,
   assertRejects,
   assertStrictEquals,
+  assertStringIncludes,
   assertThrows,
 } from "@std/assert";
 import { Barrier, Event, ProcessPool, task } from "../mod.ts";
@@ -375,6 +376,22 @@ test("ProcessPool transfers streams where the platform can", {
   assertEquals(
     await outcomes([pool.apply(read, [{ stream: stream() }])]),
     ["DataCloneError"],
+  );
+});
+
+test("ProcessPool names the argument whose buffer was transferred before", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const size = (_: string, view: Uint8Array) => view.length;
+  const view = new Uint8Array(8);
+  const call = () => pool.apply(size, ["", view], { transfer: [view.buffer] });
+  assertEquals(await call(), 8);
+  const error = await assertRejects(call, DOMException);
+  assertEquals(error.name, "DataCloneError");
+  assertStringIncludes(
+    error.message,
+    'Cannot send args[1] of function "size": ',
   );
 });
 
