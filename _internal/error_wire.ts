@@ -224,10 +224,13 @@ function text(value: unknown): string {
 
 const toText = Object.prototype.toString;
 
-/** Whether a value travels as an error; on some platforms a `DOMException` is none. */
+/**
+ * Whether a value travels as an error, as one does whose constructor only inherits
+ * from `Error`; on some platforms a `DOMException` does not.
+ */
 function isErrorLike(value: unknown): value is Error {
   return typeof value === "object" && value !== null &&
-    (isError(value) || value instanceof DOMException);
+    (value instanceof Error || value instanceof DOMException || isError(value));
 }
 
 /** The nearest class that the other side knows. */

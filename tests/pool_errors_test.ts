@@ -522,6 +522,17 @@ test("ProcessPool passes on errors that are odd, and loses no worker", {
     const error = await thrown(pool, fail);
     assertEquals(error === null ? "null" : error.name, name);
   }
+  const inherited = await thrown(pool, () => {
+    const error = Object.create(Error.prototype);
+    throw Object.assign(error, { message: "as of old", code: 7 });
+  });
+  assert(inherited instanceof Error);
+  assertEquals(inherited.message, "as of old");
+  assertEquals((inherited as Any).code, 7);
+  const named = await thrown(pool, () => {
+    throw { [Symbol.toStringTag]: "Error", code: 7 };
+  });
+  assertEquals(named as unknown, { code: 7 }, "an error in name only");
   // What a function's text is called by others is no matter.
   const alpha = () => Symbol();
   const beta = () => Symbol();
