@@ -57,5 +57,6 @@ export type {
   ProcessPoolOptions,
   Progress,
   ThreadPoolOptions,
+  Transferable,
 } from "./pool.ts";
 export type { AsyncResultWaitOptions } from "./async_result.ts";

@@ -49,6 +49,7 @@ import { LocalExecutor } from "./_internal/local.ts";
 import { mapAll } from "./_internal/mapping.ts";
 import { expectError, ignoreExpected } from "./_internal/promises.ts";
 import { Counter, nextNumber, realm } from "./_internal/realm.ts";
+import type { Transferable } from "./_internal/runtime/values.ts";
 import { cores } from "./_internal/runtime/which.ts";
 import { Stream } from "./_internal/streaming.ts";
 import {
@@ -58,7 +59,13 @@ import {
 } from "./_internal/thread_options.ts";
 import { AsyncResult } from "./async_result.ts";
 
-export { AsyncResult, PoolClosedError, type Progress, WorkerExitError };
+export {
+  AsyncResult,
+  PoolClosedError,
+  type Progress,
+  type Transferable,
+  WorkerExitError,
+};
 
 /** What limits every kind of call. */
 export interface CallLimits {
@@ -743,7 +750,7 @@ export abstract class Pool {
       items,
       ...checked,
       chunkSize: checked.chunkSize ?? 1,
-    }) as AsyncIterableIterator<unknown> as AsyncIterableIterator<R>;
+    }) as AsyncIterableIterator<R>;
   }
 
   /** What a call over many items sees of this pool. */

@@ -10,6 +10,7 @@ import type { Limits } from "./limits.ts";
 import { ignoreExpected } from "./promises.ts";
 import { release } from "./runtime/loop.ts";
 import { reportUncaught } from "./runtime/this_thread.ts";
+import type { Transferable } from "./runtime/values.ts";
 
 /** How a call uses its function. */
 export type CallKind = "apply" | "map" | "starmap";

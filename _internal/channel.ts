@@ -32,6 +32,7 @@ import {
 import { realm } from "./realm.ts";
 import { nextTurn, timers } from "./runtime/loop.ts";
 import type { Port } from "./runtime/threads.ts";
+import type { Transferable } from "./runtime/values.ts";
 import { hearsOn } from "./runtime/which.ts";
 
 /** The pool's end of the way to one worker. */

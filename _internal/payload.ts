@@ -15,7 +15,11 @@ import {
 } from "./codec.ts";
 import { afterwards } from "./promises.ts";
 import type { Numbers, PayloadWire } from "./protocol.ts";
-import { hasItemsOnly, isDisguised } from "./runtime/values.ts";
+import {
+  hasItemsOnly,
+  isDisguised,
+  type Transferable,
+} from "./runtime/values.ts";
 
 /** Fewer numbers are not worth a typed array. */
 const MANY = 64;

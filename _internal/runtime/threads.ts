@@ -9,6 +9,7 @@
 import { timers } from "./loop.ts";
 import { sharedCells } from "./memory.ts";
 import { closeScope, endBy, exitThread } from "./this_thread.ts";
+import type { Transferable } from "./values.ts";
 import {
   type Any,
   canShareMemory,

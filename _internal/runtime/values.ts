@@ -7,6 +7,28 @@
 import { builtin, runtime, scope, usesNodeThreads } from "./which.ts";
 
 /**
+ * What can move to another thread instead of being copied: objects of those of
+ * these classes that the platform's types know. The types of Node and Bun have no
+ * global type of this name.
+ */
+export type Transferable = (
+  | "ArrayBuffer"
+  | "AudioData"
+  | "ImageBitmap"
+  | "MessagePort"
+  | "OffscreenCanvas"
+  | "ReadableStream"
+  | "RTCDataChannel"
+  | "TransformStream"
+  | "VideoFrame"
+  | "WritableStream"
+) extends infer Name
+  ? Name extends string
+    ? typeof globalThis extends Record<Name, { prototype: infer T }> ? T : never
+  : never
+  : never;
+
+/**
  * Shows a value as the console does.
  *
  * @param value Any value.

@@ -25,6 +25,7 @@ import { runCall } from "../run_call.ts";
 import { now, wallClock } from "../runtime/loop.ts";
 import { mustEnd, runWithin } from "../runtime/this_thread.ts";
 import type { Port } from "../runtime/threads.ts";
+import type { Transferable } from "../runtime/values.ts";
 import { stopsBusyThreads } from "../runtime/which.ts";
 
 /** How calls come. */
