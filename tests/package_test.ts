@@ -34,10 +34,14 @@ function programText(from: string, taskText: string): string {
     if (currentProcess().id === 0) {
       const event = new Event();
       const barrier = new Barrier(2, { action() { return Math.PI; } });
-      const child = new Process(async (event, barrier) => {
-        await barrier.wait();
-        event.set();
-      }, { args: [event, barrier] });
+      const target = {
+        async "turn by turn"(event, barrier) {
+          await barrier.wait();
+          event.set();
+        },
+      };
+      const args = [event, barrier];
+      const child = new Process(target["turn by turn"], { args });
       child.start();
       await barrier.wait();
       console.log(await child.join(), await event.wait());

@@ -20,7 +20,6 @@ const root = new URL("../../", import.meta.url);
 
 /** Files of which no test applies: the key of the row that says why. */
 const BESIDE: Record<string, string> = {
-  "bundle_test.ts": "programs",
   "examples_test.ts": "programs",
   "inspect_test.ts": "programs",
   "lifetime_test.ts": "programs",

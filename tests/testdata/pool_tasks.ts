@@ -3,10 +3,8 @@
 import {
   Barrier,
   BrokenBarrierError,
-  currentProcess,
   Event,
   PoolClosedError,
-  Process,
   ProcessPool,
   task,
   ThreadPool,
@@ -92,56 +90,6 @@ export const floodInner = task(
   function floodInner(): never {
     inner ??= new ProcessPool(1);
     for (;;) inner.applyAsync(negate, [1]);
-  },
-);
-
-/** Leaves pools behind, one of them busy. */
-export const leavePools = task(
-  import.meta.url,
-  async function leavePools(beats: Int32Array): Promise<void> {
-    const pool = new ProcessPool(1);
-    void pool.apply(async (beats: Int32Array) => {
-      for (;;) {
-        Atomics.add(beats, 0, 1);
-        await new Promise((resolve) => setTimeout(resolve, 1));
-      }
-    }, [beats]).catch(() => {});
-    while (Atomics.load(beats, 0) === 0) {
-      await new Promise((resolve) => setTimeout(resolve, 1));
-    }
-    new ProcessPool(1);
-  },
-);
-
-/** Uses an event, a barrier and a process. */
-export const useOthers = task(
-  import.meta.url,
-  async function useOthers(): Promise<unknown[]> {
-    const event = new Event();
-    const barrier = new Barrier(2);
-    const process = new Process(async (event: Event, barrier: Barrier) => {
-      event.set();
-      await barrier.wait();
-    }, { args: [event, barrier] });
-    process.start();
-    await event.wait();
-    await barrier.wait();
-    return [await process.join(), currentProcess().name];
-  },
-);
-
-/** What is given, and whether it is of this thread's class. */
-export const inspectShared = task(
-  import.meta.url,
-  function inspectShared(
-    it: { event: Event; list: Barrier[] },
-  ): [boolean, boolean, Event] {
-    it.event.set();
-    return [
-      it.event instanceof Event,
-      it.list.every((it) => it instanceof Barrier),
-      it.event,
-    ];
   },
 );
 

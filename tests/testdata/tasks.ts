@@ -9,7 +9,6 @@ import {
 } from "../../mod.ts";
 
 const secret = "of the module";
-let calls = 0;
 
 /** Marked, and not exported: found by the mark alone. */
 const hidden = task(import.meta.url, function hidden(event: Event): void {
@@ -24,18 +23,12 @@ export function getHidden(): (event: Event) => void {
 
 /** Marked and exported. */
 export const double = task(import.meta.url, function double(n: number): number {
-  calls++;
   return n * 2;
 });
 
 /** Exported and not marked. */
 export function store(cells: Int32Array, value: number): void {
   Atomics.store(cells, 0, value + secret.length);
-}
-
-/** How often this thread has called {@linkcode double}. */
-export function callsOfDouble(): number {
-  return calls;
 }
 
 /** Exported, and no function. */

@@ -14,7 +14,6 @@ function missing(reason: string): () => never {
 }
 
 export const runProgram: () => never = missing("programs");
-export const runFile: () => never = missing("programs");
 export const withFolder: () => never = missing("programs");
 export const execute: () => never = missing("programs");
 export const moduleUrl: string = new URL("../../../mod.ts", import.meta.url)
