@@ -236,7 +236,7 @@ export class Process<F extends AnyFunction = AnyFunction> {
       throw located(error, this.#args, "args", owner);
     }
     if (this.#daemon) this.#child.unref();
-    active.add(this as unknown as Process);
+    active.add(this);
   }
 
   /**
@@ -334,7 +334,7 @@ export class Process<F extends AnyFunction = AnyFunction> {
   }
 
   #end(exitCode: number): void {
-    active.delete(this as unknown as Process);
+    active.delete(this);
     this.#ended.open(exitCode);
   }
 

@@ -95,7 +95,7 @@ export function task<F extends AnyFunction>(
       await (await reviveCallable({ kind: "task", ...reference }))(...args);
     mark(stub, reference);
     realm.stubs.set(key, stub);
-    return stub as unknown as F;
+    return stub as F;
   }
   if (typeof target !== "function") {
     throw new TypeError(

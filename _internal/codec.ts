@@ -481,7 +481,7 @@ function substitute(root: unknown): ValueWire {
     const made = isFunction ? undefined : shell(value);
     if (made === undefined) return value;
     copies.set(value, made);
-    todo.push(() => fill(made, value as object, copy));
+    todo.push(() => fill(made, value, copy));
     return made;
   };
   const value = copy(root);

@@ -25,7 +25,7 @@ for (
     "SuppressedError",
   ]
 ) {
-  const known = (globalThis as unknown as Record<string, unknown>)[name];
+  const known = (globalThis as Record<string, unknown>)[name];
   if (known !== undefined) CLASSES.set(name, known as { prototype: Error });
 }
 for (const [name, own] of Object.entries(OWN_ERRORS)) CLASSES.set(name, own);

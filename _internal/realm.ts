@@ -93,7 +93,7 @@ function newRealm(): Realm {
   };
 }
 
-const globals = globalThis as unknown as { [KEY]?: Realm };
+const globals = globalThis as { [KEY]?: Realm };
 if (globals[KEY] === undefined) {
   Object.defineProperty(globals, KEY, { value: newRealm() });
 }

@@ -80,7 +80,7 @@ export function checkPermissions(
   for (const [key, value] of Object.entries(permissions)) {
     if (value !== undefined) copy[key] = checkPermission(key, value, action);
   }
-  return copy as ThreadPermissions;
+  return copy;
 }
 
 /** One of them; with paths instead of URLs. */

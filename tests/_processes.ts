@@ -15,7 +15,7 @@ export function startAll<A extends unknown[]>(
   return argsOfEach.map((args) => {
     const process = new Process(target, { args });
     process.start();
-    return process as unknown as Process;
+    return process;
   });
 }
 

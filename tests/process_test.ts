@@ -35,7 +35,7 @@ function waitingProcess(
 ): Process {
   const process = new Process(() => new Promise(() => {}), options);
   process.start();
-  return process as unknown as Process;
+  return process;
 }
 
 test("Process runs its target with its arguments", { timeout }, async () => {
@@ -89,17 +89,17 @@ test("Process has a default name that counts, or the one it was given", {
 }, () => {
   const [one, two] = [new Process(() => {}), new Process(() => {})];
   const number = (it: Process) => Number(/^Process-(\d+)$/.exec(it.name)?.[1]);
-  assert(number(one as unknown as Process) >= 1);
+  assert(number(one) >= 1);
   assertEquals(
-    number(two as unknown as Process),
-    number(one as unknown as Process) + 1,
+    number(two),
+    number(one) + 1,
   );
   assertEquals(new Process(() => {}, { name: "diner" }).name, "diner");
   assertEquals(new Process(() => {}, { name: "" }).name, "");
   const next = new Process(() => {}); // the others have numbers too, as in Python
   assertEquals(
-    number(next as unknown as Process),
-    number(one as unknown as Process) + 4,
+    number(next),
+    number(one) + 4,
   );
   assertFalse(one.daemon);
   assert(new Process(() => {}, { daemon: true }).daemon);
