@@ -114,8 +114,9 @@ export class AsyncResult<T> implements PromiseLike<T> {
    * @throws What the call failed with.
    */
   async get(options: AsyncResultWaitOptions = {}): Promise<T> {
-    if (!await this.wait(options)) {
-      throw timeoutError("get result", options.timeout!);
+    const timeout = timeoutOf(options, "get result");
+    if (!await this.wait({ timeout })) {
+      throw timeoutError("get result", timeout);
     }
     return await this.#promise;
   }

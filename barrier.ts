@@ -38,7 +38,8 @@ export interface BarrierOptions {
   /**
    * Runs once a cycle, in the thread of the party that arrives last, before
    * anyone is released; it may be async. In the thread that made the barrier
-   * any closure will do, elsewhere it is sent like every function.
+   * any closure will do, elsewhere it is sent like every function, and is given
+   * nothing: what it needs there has to be in the module of a `task`.
    */
   action?: (() => unknown) | undefined;
   /**

@@ -85,11 +85,9 @@ export function describe(fn: AnyFunction): CallableWire {
     const text = Function.prototype.toString.call(fn);
     if (/\{\s*\[native code\]\s*\}\s*$/.test(text)) {
       throw new TypeError(
-        `Cannot send ${
-          nameOf(fn)
-        } as it is bound or native and has no source ` +
-          `text: wrap it in a function that calls it, or mark a function of a ` +
-          `module with task()`,
+        `Cannot send ${nameOf(fn)} as it is bound or native and has no ` +
+          `source text: wrap it in a function that calls it, and takes what it ` +
+          `is bound to as an argument, or mark a function of a module with task()`,
       );
     }
     if (CLASS.test(text)) {

@@ -396,7 +396,6 @@ export class Scheduler<W extends Schedulable> {
     let busy = 0;
     let least = Infinity;
     for (const { channel } of this.#workers) {
-      if (channel.unanswered === 0) continue;
       const { pace, waiting } = channel;
       if (waiting === 0 || pace >= QUICK_US) continue;
       busy++;

@@ -182,7 +182,6 @@ export class Doorbell {
   waitSync<T>(poll: () => T | undefined, timeout: number): T | undefined {
     let value = poll();
     if (value !== undefined || timeout === 0) return value;
-    leaveIfTerminated();
     const due = timeout === Infinity ? Infinity : now() + timeout;
     const attends = realm.whileBlocking.size > 0;
     let next = attends ? attend(false) : Infinity;

@@ -243,7 +243,7 @@ test("Whoever passes an option by itself is told how options go", {
     [(bad) => barrier.wait(bad), "wait at barrier"],
     [(bad) => process.join(bad), "join process"],
     [(bad) => result.wait(bad), "wait for result"],
-    [(bad) => result.get(bad), "wait for result"],
+    [(bad) => result.get(bad), "get result"],
     [(bad) => pool.apply(fn, [1], bad), "apply function"],
     [(bad) => pool.map(fn, iterable, bad), "map function"],
     [(bad) => pool.starmap(fn, [[1]], bad), "starmap function"],
