@@ -15,6 +15,7 @@ import {
 import type { AnyFunction } from "./callable.ts";
 import { Latch } from "./latch.ts";
 import { Queue } from "./queue.ts";
+import { realm } from "./realm.ts";
 import { hold, now } from "./runtime/loop.ts";
 import { runCall } from "./run_call.ts";
 import { afterTurn, isTurnOverdue } from "./turn.ts";
@@ -72,6 +73,7 @@ export class LocalExecutor implements Executor {
   check(): void {} // nothing is sent
 
   submit(call: Call): void {
+    realm.localCalls++; // first, as a watchdog may strike at any line
     call.number = this.#number++;
     this.#queue.push(call);
     hold();
@@ -108,6 +110,7 @@ export class LocalExecutor implements Executor {
       this.#failed++;
       call.settle({ ok: false, error });
       call.letGo();
+      realm.localCalls--;
     }
     this.#gone.open();
   }
@@ -182,6 +185,7 @@ export class LocalExecutor implements Executor {
 
   #ended(call: Call): void {
     call.letGo();
+    realm.localCalls--;
     this.#openIfGone();
   }
 

@@ -48,6 +48,8 @@ export interface Realm {
   readonly whileBlocking: Set<(again: boolean) => number>;
   /** How many threads this one has started that have not ended. */
   children: number;
+  /** How many calls the thread pools of this thread have. */
+  localCalls: number;
   /** The URL of the worker file that this thread was started from, if it was. */
   workerUrl: string | undefined;
   /** Functions marked in this thread, by module and name. */
@@ -71,7 +73,7 @@ export interface Realm {
 }
 
 /** Its number changes with what a {@linkcode Realm} has: other versions have their own. */
-const KEY = Symbol.for("@multi/processing@2");
+const KEY = Symbol.for("@multi/processing@3");
 
 function newRealm(): Realm {
   return {
@@ -80,6 +82,7 @@ function newRealm(): Realm {
     lives: [],
     whileBlocking: new Set(),
     children: 0,
+    localCalls: 0,
     workerUrl: undefined,
     tasks: new Map(),
     stubs: new Map(),

@@ -47,6 +47,8 @@ export function isTurnOverdue(): boolean {
 }
 
 let waiting: (() => void)[] = [];
+/** Whether the next turn is asked for: known once it is, as a watchdog may strike. */
+let isComing = false;
 
 /**
  * Gives the event loop its turn, and goes on after it. All who go on after one turn
@@ -56,11 +58,13 @@ let waiting: (() => void)[] = [];
  */
 export function afterTurn(callback: () => void): void {
   waiting[waiting.length] = callback; // no method that a task could replace
-  if (waiting.length > 1) return;
+  if (isComing) return;
   nextTurn(() => {
+    isComing = false;
     const due = waiting;
     waiting = [];
     end();
     for (let i = 0; i < due.length; i++) due[i]!();
   });
+  isComing = true;
 }

@@ -216,10 +216,10 @@ export class Doorbell {
   /** Sees to it that the sleepers are woken: spins if that pays, then sleeps. */
   #watch(): void {
     if (this.#watching) return;
-    this.#watching = true;
     const { budget } = this.#spin;
-    if (budget === 0) this.#sleep(false);
-    else this.#spin.begin(budget);
+    if (budget === 0) return this.#sleep(false);
+    this.#spin.begin(budget);
+    this.#watching = true; // not before: a watchdog may strike at any line
   }
 
   #sleep(spun: boolean): void {
@@ -239,6 +239,7 @@ export class Doorbell {
         if (!spun) this.#spin.judge.slept(now() - began);
         this.#sleep(spun);
       });
+      this.#watching = true; // as above
       return;
     }
   }

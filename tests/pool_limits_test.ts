@@ -25,7 +25,11 @@ import {
   until,
   watchSharedMemory,
 } from "./_pools.ts";
-import { askInner, floodInner } from "./testdata/pool_tasks.ts";
+import {
+  askInner,
+  floodInner,
+  leaveCallAndSpin,
+} from "./testdata/pool_tasks.ts";
 import { WatchedSignal } from "./_watched_signal.ts";
 
 const timeout = 30_000;
@@ -867,6 +871,49 @@ if (abandonsBusyThreads) {
     }
     assertEquals(pool.stats().abandoned, 0);
     assertEquals(pool.stats().respawned, 0);
+  });
+
+  test("A watchdog that strikes as a wait begins leaves no event deaf", {
+    timeout,
+  }, async () => {
+    const events = Array.from({ length: 3000 }, () => new Event());
+    await using pool = new ProcessPool(1, {
+      initializer: (events: Event[]) => {
+        Object.assign(globalThis, { events });
+      },
+      initargs: [events],
+    });
+    const endless = () => {
+      const { events } = globalThis as unknown as { events: Event[] };
+      for (;;) for (const event of events) void event.wait();
+    };
+    const waitForAll = async (begun: Int32Array) => {
+      const { events } = globalThis as unknown as { events: Event[] };
+      const waits = events.map((event) => event.wait({ timeout: 10_000 }));
+      Atomics.store(begun, 0, 1);
+      return (await Promise.all(waits)).every((isSet) => isSet);
+    };
+    for (let strike = 0; strike < 12; strike++) {
+      const limits = { timeout: 2 + strike % 4 };
+      await assertTimesOut(() => pool.apply(endless, [], limits));
+      const begun = sharedCells();
+      const areSet = pool.apply(waitForAll, [begun]);
+      await reached(begun, 0, 1);
+      for (const event of events) event.set();
+      assert(await areSet, `strike ${strike}`);
+      for (const event of events) event.clear();
+    }
+  });
+
+  test("A watchdog that strikes beside calls of a ThreadPool ends its thread", {
+    timeout,
+  }, async () => {
+    await using pool = new ProcessPool(1);
+    await assertTimesOut(() =>
+      pool.apply(leaveCallAndSpin, [], { timeout: 50 })
+    );
+    await until(() => pool.stats().respawned === 1);
+    assertEquals(await pool.apply(double, [1]), 2);
   });
 
   test("A worker that writes its answer as its time runs out goes on", {

@@ -151,7 +151,7 @@ export class Runner {
     this.#guard(true);
     const result = runWithin(left, run);
     if (result === undefined) {
-      this.spoilt ||= realm.children > 0 || mustEnd();
+      this.spoilt ||= realm.children > 0 || realm.localCalls > 0 || mustEnd();
       return TOO_LATE;
     }
     // What is awaited is not watched; an answer is on its way.

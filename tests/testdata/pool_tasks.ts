@@ -179,3 +179,14 @@ const answer = 40;
 export function markedLate(): number {
   return answer + 2;
 }
+
+const local = new ThreadPool(1);
+
+/** Has a call of a pool of its own thread under way, and never ends. */
+export const leaveCallAndSpin = task(
+  import.meta.url,
+  function leaveCallAndSpin() {
+    void local.apply(() => new Promise(() => {}));
+    for (;;);
+  },
+);
