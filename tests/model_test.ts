@@ -37,6 +37,12 @@ function run(maker: Maker, edits: Edit[] = []): Promise<Result> {
 
 const small = { calls: 256, answers: 256, definitions: 128 };
 
+/** What ends more cycles badly than a barrier remembers. */
+const BAD_ENDS = Array.from(
+  { length: 5 },
+  () => ["wait or time out", "reset"] as const,
+).flat();
+
 /** A text that goes as a message. */
 const LONG = 100;
 
@@ -125,6 +131,13 @@ const scenarios: Maker[] = [
     A: ["wait", "wait"],
     B: ["reset", "reset", "abort", "reset", "reset", "reset", "reset"],
     C: ["wait"],
+  }),
+  barriers("A party sleeps through its history in the midst of asking", {
+    parties: 3,
+    stops: 1,
+  }, {
+    A: ["wait"],
+    B: BAD_ENDS,
   }),
   barriers("A latecomer to an action gives up", {
     parties: 2,
@@ -290,6 +303,21 @@ const mistakes: [title: string, maker: Maker, ...edits: Edit[]][] = [
       find: "Atomics.compareExchange(cells, BAD, bad, (bad + 1) | 0);",
       replace: "Atomics.compareExchange(cells, BAD, bad, (bad + 1) | 0);" +
         "Atomics.compareExchange(cells, cell, old, generation);",
+    },
+  ],
+  [
+    "a party that asks how old its history is before it reads that",
+    barriers("", { parties: 3, stops: 1 }, {
+      A: ["wait"],
+      B: BAD_ENDS,
+    }),
+    {
+      file: "_internal/barrier_state.ts",
+      find: `    const first = Atomics.load(this.cells, historyCell(place.bad));
+    const since = (Atomics.load(this.cells, BAD) - place.bad) >>> 0;`,
+      replace:
+        `    const since = (Atomics.load(this.cells, BAD) - place.bad) >>> 0;
+    const first = Atomics.load(this.cells, historyCell(place.bad));`,
     },
   ],
   [

@@ -583,3 +583,29 @@ test(
     }
   },
 );
+
+test("A worker whose answers find no room goes on once they are read", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  await started(pool);
+  const count = 300;
+  const begun = sharedCells();
+  const answer = (n: number, begun: Int32Array) => {
+    Atomics.add(begun, 0, 1);
+    return "x".repeat(n);
+  };
+  const calls = Array.from(
+    { length: count },
+    () => pool.apply(answer, [5000, begun]),
+  );
+  // No answer is read before no more calls begin.
+  for (let last = -1, n = 0; last !== n || n === 0;) {
+    last = n;
+    const end = performance.now() + 100;
+    while (performance.now() < end);
+    n = Atomics.load(begun, 0);
+  }
+  assert(Atomics.load(begun, 0) < count);
+  for (const text of await Promise.all(calls)) assertEquals(text.length, 5000);
+});
