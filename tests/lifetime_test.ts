@@ -54,6 +54,67 @@ test("A wait that is pending keeps the program alive", {
   );
 });
 
+test("All that workers print is there, however soon they end", {
+  timeout,
+}, async () => {
+  const LINES = 300;
+  const printing = await runProgram(async ({ Event, Process, ProcessPool }) => {
+    const print = (who: string) => {
+      for (let i = 1; i <= 300; i++) console.log(`${who} ${i}`);
+    };
+    const stopped = new ProcessPool(1);
+    await stopped.apply(print, ["stopped"]);
+    stopped.terminate();
+    await stopped.join();
+    const closed = new ProcessPool(1, { maxTasksPerChild: 1 });
+    await closed.apply(print, ["closed"]);
+    closed.close();
+    await closed.join();
+    const done = new Event();
+    const ended = new Process((done: InstanceType<typeof Event>) => {
+      for (let i = 1; i <= 300; i++) console.log(`ended ${i}`);
+      done.set();
+      return new Promise(() => {});
+    }, { args: [done] });
+    ended.start();
+    await done.wait();
+    ended.terminate();
+    await ended.join();
+    await new ProcessPool(1).apply(print, ["left"]);
+  });
+  assertEquals([printing.code, printing.stderr], [0, ""]);
+  const lines = printing.stdout.trimEnd().split("\n");
+  for (const who of ["stopped", "closed", "ended", "left"]) {
+    assertEquals(
+      lines.filter((line) => line.startsWith(who)),
+      Array.from({ length: LINES }, (_, i) => `${who} ${i + 1}`),
+    );
+  }
+});
+
+// On Node what cannot be written ends the program, whoever writes it.
+if (
+  process.platform === "linux" && ("Deno" in globalThis || process.versions.bun)
+) {
+  test("A process that throws is no harm where its error cannot be written", {
+    timeout,
+  }, () =>
+    withFolder(async (folder) => {
+      const file = join(folder, "program.mjs");
+      await writeFile(
+        file,
+        `import { Process } from ${JSON.stringify(moduleUrl)};
+        const process = new Process(() => { throw new Error("lost"); });
+        process.start();
+        console.log(await process.join());`,
+      );
+      const command = [process.execPath, ...runArgs, file];
+      const script = 'exec "$0" "$@" 2>/dev/full';
+      const { code, stdout } = await execute("sh", ["-c", script, ...command]);
+      assertEquals([code, stdout], [0, "1\n"]);
+    }));
+}
+
 test("A wait that another thread ends keeps the program alive until then", {
   timeout,
 }, async () => {

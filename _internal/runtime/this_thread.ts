@@ -115,10 +115,11 @@ export function guardThread(before: () => void): void {
   ) => {
     const real = owner?.[key];
     if (typeof real !== "function") return;
-    owner[key] = function (this: unknown, ...args: unknown[]) {
+    // Where the globals are frozen, as they may be on Node, it stays as it is.
+    Reflect.set(owner, key, function (this: unknown, ...args: unknown[]) {
       before();
       return call(() => real.apply(this ?? owner, args), args);
-    };
+    });
   };
   // Deno's process.exit() lets timers go on, and spins for ever if one calls it again.
   guard(
@@ -137,6 +138,23 @@ export function guardThread(before: () => void): void {
   for (const output of [deno?.stdout, deno?.stderr]) {
     guard(output, "write");
     guard(output, "writeSync");
+  }
+}
+
+/**
+ * Lets nothing that this worker prints stay behind when it ends: Node hands one
+ * write at a time to the main thread, and the next only when that one was asked
+ * for more, so what a call has printed would wait here while its answer is read.
+ */
+export function printAtOnce(): void {
+  if (runtime !== "node") return;
+  for (const output of [process.stdout, process.stderr]) {
+    const write = output._writev;
+    if (typeof write !== "function") continue;
+    output._writev = function (this: unknown, chunks: Any, done: () => void) {
+      write.call(this, chunks, () => {});
+      done();
+    };
   }
 }
 

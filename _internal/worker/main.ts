@@ -14,6 +14,7 @@ import {
   dressWorkerScope,
   guardThread,
   leaveThread,
+  printAtOnce,
 } from "../runtime/this_thread.ts";
 import { type Port, runHost, whenBooted } from "../runtime/threads.ts";
 import { leaveIfTerminated, onChange } from "../wait.ts";
@@ -31,6 +32,7 @@ function begin(boot: Boot, port: Port): void {
   dressWorkerScope(boot.name, endThread);
   for (const life of boot.lives) onChange(life, 0, 0, leaveThread);
   guardThread(leaveIfTerminated);
+  printAtOnce();
   switch (boot.job.kind) {
     case "process":
       return void runProcess(boot.job);

@@ -20,7 +20,12 @@ const { error: print } = console;
  * @param name The process's name, if it is not this one.
  */
 export function report(error: unknown, name = realm.process.name): void {
-  if (!isTerminated()) print(`Process ${name}: ${tidyStack(inspect(error))}`);
+  if (isTerminated()) return;
+  try {
+    print(`Process ${name}: ${tidyStack(inspect(error))}`);
+  } catch {
+    // Deno's throws if the disk is full; whoever wanted to read it cannot.
+  }
 }
 
 /**
