@@ -49,6 +49,7 @@ import { LocalExecutor } from "./_internal/local.ts";
 import { mapAll } from "./_internal/mapping.ts";
 import { expectError, ignoreExpected } from "./_internal/promises.ts";
 import { Counter, nextNumber, realm } from "./_internal/realm.ts";
+import { inContext } from "./_internal/runtime/loop.ts";
 import type { Transferable } from "./_internal/runtime/values.ts";
 import { cores } from "./_internal/runtime/which.ts";
 import { Stream } from "./_internal/streaming.ts";
@@ -977,7 +978,12 @@ function checkMapOptions(
     checkFunction(onProgress, "onProgress", action);
   }
   const limits = checkLimits(options, action);
-  return { chunkSize, transferResult, onProgress, limits };
+  return {
+    chunkSize,
+    transferResult,
+    onProgress: onProgress && inContext(onProgress),
+    limits,
+  };
 }
 
 function checkCallbacks(

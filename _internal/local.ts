@@ -32,6 +32,8 @@ export interface Initializer {
 export class LocalExecutor implements Executor {
   readonly #places: number;
   readonly #queue = new Queue<Call>();
+  /** Begins a call that waits. */
+  readonly #begins = new WeakMap<Call, () => void>();
   /** The number of the next call. */
   #number = 0;
   /** The calls that have a place, and whether each has begun. */
@@ -76,6 +78,10 @@ export class LocalExecutor implements Executor {
     realm.localCalls++; // first, as a watchdog may strike at any line
     call.number = this.#number++;
     this.#queue.push(call);
+    // What goes on after a promise does so where it was asked for: a call in the
+    // `AsyncLocalStorage` of who has submitted it, not of whoever has ended another.
+    new Promise<void>((begin) => this.#begins.set(call, begin))
+      .then(() => this.#begin(call));
     hold();
     this.#next();
   }
@@ -146,7 +152,7 @@ export class LocalExecutor implements Executor {
       }
       this.#running.set(call, false);
       // Later, as in a worker: never before submit() has returned.
-      Promise.resolve().then(() => this.#begin(call));
+      this.#begins.get(call)!();
     }
   }
 

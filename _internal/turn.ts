@@ -7,7 +7,7 @@
 
 import { afterwards } from "./promises.ts";
 import { nextTurn, now } from "./runtime/loop.ts";
-import { canShareMemory } from "./runtime/which.ts";
+import { wakesInTurn } from "./runtime/which.ts";
 
 // Taken once, so that a task that replaces the globals harms only itself.
 const { notify, waitAsync } = Atomics;
@@ -34,7 +34,7 @@ export function isTurnOverdue(): boolean {
   if (isBurst) return now() - began > BURST_MS;
   isBurst = true;
   began = now();
-  if (!canShareMemory) {
+  if (!wakesInTurn) {
     nextTurn(end);
     return false;
   }

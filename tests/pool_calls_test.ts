@@ -1,5 +1,6 @@
 // How calls get to workers, and what they may carry.
 
+import { AsyncLocalStorage } from "node:async_hooks";
 import { test } from "node:test";
 import {
   assert,
@@ -9,9 +10,10 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
-import { Barrier, Event, ProcessPool, task } from "../mod.ts";
+import { Barrier, Event, ProcessPool, task, ThreadPool } from "../mod.ts";
 import {
   outcomes,
+  POOLS,
   reached,
   sharedCells,
   started,
@@ -499,3 +501,54 @@ test("ProcessPool posts a payload once, whoever waits and gives up", {
   assertEquals(await outcomes([stuck]), ["AbortError"]);
   assertEquals(await Promise.all(sizes), [1, 1, 1]);
 });
+
+test("ThreadPool runs a call in the context of who has made it", {
+  timeout,
+}, async () => {
+  const storage = new AsyncLocalStorage<string>();
+  await using pool = new ThreadPool(1); // each waits for the one before it
+  const names = ["one", "two", "three"];
+  const seen = names.map((name) =>
+    storage.run(name, () =>
+      pool.apply(async () => {
+        const before = storage.getStore();
+        await new Promise(setImmediate);
+        return [before, storage.getStore()];
+      }))
+  );
+  assertEquals(await Promise.all(seen), names.map((name) => [name, name]));
+});
+
+for (const Pool of POOLS) {
+  test(`${Pool.name} tells of progress in the context of who has asked`, {
+    timeout,
+  }, async () => {
+    const storage = new AsyncLocalStorage<string>();
+    await using pool = new Pool(1);
+    const seen: Record<string, Set<string | undefined>> = {};
+    const mapped = ["map", "map", "imap", "imap"].map((method, i) => {
+      const name = `${method} ${i}`;
+      const all = seen[name] = new Set();
+      const options = {
+        chunkSize: 1,
+        onProgress: () => void all.add(storage.getStore()),
+      };
+      const later = async (n: number) => {
+        await new Promise((resolve) => setTimeout(resolve, 1));
+        return n;
+      };
+      return storage.run(name, async () => {
+        if (method === "map") return await pool.map(later, [1, 2], options);
+        const results: number[] = [];
+        for await (const n of pool.imap(later, [1, 2], options)) {
+          results.push(n);
+        }
+        return results;
+      });
+    });
+    assertEquals(await Promise.all(mapped), mapped.map(() => [1, 2]));
+    for (const [name, all] of Object.entries(seen)) {
+      assertEquals([...all], [name]);
+    }
+  });
+}

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type Any, runtime, scope } from "./which.ts";
+import { type Any, builtin, runtime, scope } from "./which.ts";
 
 /** The platform's timers as they were before any task could replace them. */
 export const timers: {
@@ -54,6 +54,23 @@ const immediately = scope.setImmediate as
   | ((fn: () => void) => void)
   | undefined;
 
+/** What is due in later turns, by number; no array, whose methods a task could replace. */
+const due: Record<number, () => void> = Object.create(null);
+let [oldest, newest] = [0, 0];
+
+/** Where there is no `setImmediate`: sends this thread a message for each of them. */
+let askForTurn: (() => void) | undefined;
+
+function openTurns(): () => void {
+  const { port1, port2 } = new MessageChannel();
+  port1.onmessage = () => {
+    const callback = due[oldest]!;
+    delete due[oldest++];
+    callback();
+  };
+  return port2.postMessage.bind(port2, undefined);
+}
+
 /**
  * Calls back in a later turn of the event loop, as soon as may be.
  *
@@ -61,12 +78,9 @@ const immediately = scope.setImmediate as
  */
 export function nextTurn(callback: () => void): void {
   if (immediately) return immediately(callback);
-  const { port1, port2 } = new MessageChannel();
-  port1.onmessage = () => {
-    port1.close();
-    callback();
-  };
-  port2.postMessage(undefined);
+  askForTurn ??= openTurns();
+  due[newest++] = callback;
+  askForTurn();
 }
 
 /** A timer that is later than this was held up by what the thread did. */
@@ -95,4 +109,18 @@ export function startTimer(
   };
   let timer = timers.setTimeout(fire, Math.ceil(milliseconds));
   return () => timers.clearTimeout(timer);
+}
+
+/**
+ * Binds a callback to what the `AsyncLocalStorage`s of this moment hold, where
+ * there are such.
+ *
+ * @param callback The callback.
+ * @returns One that calls it so.
+ */
+export function inContext<F extends (...args: Any[]) => unknown>(
+  callback: F,
+): F {
+  const storage = builtin("node:async_hooks")?.AsyncLocalStorage;
+  return storage?.bind?.(callback) ?? callback;
 }

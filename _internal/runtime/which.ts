@@ -58,6 +58,12 @@ export const canShareMemory: boolean =
   typeof SharedArrayBuffer !== "undefined" &&
   typeof Atomics.waitAsync === "function";
 
+/**
+ * Whether a wait that its own thread ends is over in a later turn of the event loop.
+ * In Firefox it is in a microtask, and a turn by a message is cheap in browsers.
+ */
+export const wakesInTurn: boolean = canShareMemory && runtime !== "browser";
+
 /** Tells the processor that this thread spins. */
 export const pause: () => void = (Atomics as Any).pause ?? (() => {});
 

@@ -21,6 +21,11 @@ export const moduleUrl: string = new URL("../../../mod.ts", import.meta.url)
 export const memoryUsage: () => never = missing("memory");
 export const setFlagsFromString: () => never = missing("memory");
 export const runInNewContext: () => never = missing("other globals");
+export class AsyncLocalStorage {
+  constructor() {
+    throw new DoesNotApply("contexts");
+  }
+}
 export const readdir: () => never = missing("programs");
 export const readdirSync: () => never = missing("programs");
 export const readFile: () => never = missing("programs");
