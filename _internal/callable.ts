@@ -223,8 +223,10 @@ const OF_A_FUNCTION = /\barguments\b|\bnew\s*\.\s*target\b/;
  * What esbuild, and so `tsx` and others, puts round the functions in a function to
  * keep their names.
  */
-const KEEP_NAME = "const __name=(it,value)=>" +
+const KEEP_NAME = "=(it,value)=>" +
   "Object.defineProperty(it,'name',{value,configurable:true});";
+/** What it is called; in a bundle of a bundle `__name2`, and so on. */
+const KEEPS_NAME = /(?<![.\w$])__name\d*(?=\()/g;
 
 /** Indirect: the text sees the globals and nothing of this module. */
 const evaluateGlobally = eval;
@@ -234,7 +236,10 @@ function evaluate(text: string, name: string): AnyFunction {
   const url = `\n//# sourceURL=multiprocessing:${label}`;
   // In a function, or "this" of an arrow function would be the global object; but
   // that has arguments, which an arrow function must not see.
-  const start = `"use strict";${text.includes("__name(") ? KEEP_NAME : ""}`;
+  const helpers = [...new Set(text.match(KEEPS_NAME))];
+  const start = `"use strict";${
+    helpers.map((it) => `const ${it}${KEEP_NAME}`).join("")
+  }`;
   const attempt = (expression: string) =>
     OF_A_FUNCTION.test(text)
       ? evaluateGlobally(`${start}(${expression}\n)${url}`)
@@ -265,7 +270,9 @@ function evaluate(text: string, name: string): AnyFunction {
   throw new SyntaxError(
     `Cannot compile function "${name}" from its source text: ${
       (failure as Error).message
-    }`,
+    } (a function that is sent to another thread has no import.meta, super or ` +
+      `private names of what is around it: pass what it needs as arguments, or ` +
+      `mark the function of a module with task())`,
     { cause: failure },
   );
 }

@@ -543,11 +543,11 @@ function restoreIn(root: unknown, stands: Map<unknown, unknown>): unknown {
   };
   visit(root);
   for (let object; (object = todo.pop()) !== undefined;) {
-    if (object instanceof Map) {
+    if (isMap(object)) { // of another global, where a test runner has its own
       const entries = [...object];
       object.clear();
       for (const [key, value] of entries) object.set(visit(key), visit(value));
-    } else if (object instanceof Set) {
+    } else if (isSet(object)) {
       const items = [...object];
       object.clear();
       for (const item of items) object.add(visit(item));

@@ -329,4 +329,60 @@ if (runtime === "node") {
         ]),
     );
   }
+
+  test(
+    "Loaded where the globals are others, as by some test runners",
+    { timeout },
+    () =>
+      withFolder(async (folder) => {
+        const output = join(folder, "bundle.cjs");
+        const input = new URL(moduleUrl).pathname;
+        const bundled = await execute("npx", [
+          "-y",
+          "esbuild",
+          "--bundle",
+          "--format=cjs",
+          `--outfile=${output}`,
+          input,
+        ], { timeout, cwd: folder });
+        assertEquals(bundled.code, 0, bundled.stdout + bundled.stderr);
+        const program = join(folder, "program.mjs");
+        await write(program, RUNNER);
+        const { code, stdout, stderr } = await execute(process.execPath, [
+          program,
+          output,
+        ]);
+        assertEquals([code, stdout, stderr], [0, "true true fine\n", ""]);
+      }),
+  );
 }
+
+/** Has ECMAScript's globals of its own and the platform's of the program, as Jest. */
+const RUNNER = `
+import { createRequire } from "node:module";
+import { readFile } from "node:fs/promises";
+import { createContext, runInContext } from "node:vm";
+const context = createContext({});
+const scope = runInContext("globalThis", context);
+for (const name of Object.getOwnPropertyNames(globalThis)) {
+  if (name === "console" || !(name in scope)) {
+    Object.defineProperty(
+      scope, name, Object.getOwnPropertyDescriptor(globalThis, name));
+  }
+}
+scope.module = { exports: {} };
+scope.require = createRequire(import.meta.url);
+runInContext(await readFile(process.argv[2], "utf8"), context);
+runInContext(\`(async () => {
+  const { Event, ProcessPool } = module.exports;
+  const pool = new ProcessPool(1);
+  const event = new Event();
+  const same = (value) => value;
+  const map = await pool.apply(same, [new Map([["event", event]])]);
+  const set = await pool.apply(same, [new Set([event])]);
+  const message = await pool.apply((e) => e.message, [new TypeError("fine")]);
+  console.log(map.get("event") === event, set.has(event), message);
+  pool.terminate();
+  await pool.join();
+})()\`, context);
+`;

@@ -371,6 +371,9 @@ test("ProcessPool sends functions in which a compiler keeps names", {
     "return add.name + add(arguments[0] - n + 1); }",
     "async (n) => { function add(x) { return x + n; } __name(add, 'add');" +
     "return add.name + add(1); }",
+    // A bundle in a bundle.
+    "(n) => { const add = __name2(__name((x) => x + n, 'other'), 'add');" +
+    "return add.name + add(1); }",
   ];
   for (const text of texts) {
     const fn: (n: number) => string = (0, eval)(`(${text})`);
@@ -555,6 +558,7 @@ const refused: [args: unknown[], position: string][] = [
   [[1, { encoder: new TextEncoder() }], "args[1].encoder"],
   [[new Error("e", { cause: [() => {}] })], "args[0].cause[0]"],
   [[new Proxy(new Map(), {})], "args[0]"],
+  [[1, { list: [argumentsOf(1, 2)] }], "args[1].list[0]"],
   [[1, new Set([new Proxy(new Set(), {})])], "args[1].values()[0]"],
   [[[revokedProxy()]], "args[0][0]"],
   [[new Error("e", { cause: new Event() })], "args[0].cause"],
@@ -566,6 +570,10 @@ function cyclic(): unknown {
   const object: Any = { odd: [1].values() };
   object.self = object;
   return object;
+}
+
+function argumentsOf(..._: unknown[]): unknown {
+  return arguments;
 }
 
 function revokedProxy(): unknown {

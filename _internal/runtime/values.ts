@@ -62,15 +62,15 @@ const types = builtin("node:util/types");
  * refuses proxies and `arguments`.
  *
  * @param value The object.
- * @returns Whether it is; a browser can tell of proxies that were revoked alone.
+ * @returns Whether it is; of proxies a browser can tell those that were revoked.
  */
 export function isDisguised(value: object): boolean {
   if (types !== undefined) {
     return types.isProxy(value) || types.isArgumentsObject(value);
   }
   try {
-    Array.isArray(value);
-    return false;
+    return !Array.isArray(value) && !(Symbol.toStringTag in value) &&
+      Object.prototype.toString.call(value) === "[object Arguments]";
   } catch {
     return true;
   }
@@ -119,10 +119,12 @@ export function isRuinedInside(value: object): boolean {
  */
 export function isEmptied(value: object): boolean {
   if (!usesNodeThreads) return false;
-  const name = Object.prototype.toString.call(value).slice(8, -1);
+  const tag = Object.prototype.toString.call(value);
   try {
-    const type = scope[name];
-    return value instanceof type && !(structuredClone(value) instanceof type);
+    const type = scope[tag.slice(8, -1)];
+    // Not by its class: a test runner's clones are of another global.
+    return value instanceof type &&
+      Object.prototype.toString.call(structuredClone(value)) !== tag;
   } catch {
     return false; // there is no such class, or the platform refuses the object
   }
