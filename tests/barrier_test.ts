@@ -443,7 +443,8 @@ test("Barrier's action that throws breaks it and rejects that party", {
       throw own;
     },
   });
-  assertStrictEquals(assertThrows(() => barrier.waitSync(), Error), own);
+  const wait = () => barrier.waitSync();
+  assertStrictEquals(assertThrows(wait, Error, own.message), own);
   assert(barrier.broken);
 });
 

@@ -122,9 +122,14 @@ const MESSAGE_LOADER = `addEventListener("message", ({ data }) => {
 /** What the worker's program is called in stacks; no function that is sent can be. */
 export const PROGRAM_NAME = "multiprocessing/worker";
 
+/** A program that stacks call by its name. */
+function named(source: string): string {
+  return `${source}\n//# sourceURL=${PROGRAM_NAME}`;
+}
+
 /** A program as a script; V8 would parse it twice in a function. */
 function asScript(source: string): string {
-  return `"use strict";${source}\n//# sourceURL=${PROGRAM_NAME}`;
+  return `"use strict";${named(source)}`;
 }
 
 /**
@@ -252,7 +257,10 @@ function startBrowserThread(
     );
   let worker: Worker;
   try {
-    worker = new Worker(url ?? blobUrl(source), { type: "module", name });
+    worker = new Worker(url ?? blobUrl(named(source)), {
+      type: "module",
+      name,
+    });
   } catch (error) {
     throw refused(error);
   }

@@ -1,6 +1,7 @@
 /**
- * Runs the tests in headless Chromium: `deno task test:browser`. The command
- * is `chromium`, or what the environment variable CHROMIUM says.
+ * Runs the tests in headless Chromium, or in Firefox where the environment variable
+ * BROWSER is `firefox`: `deno task test:browser`. BROWSER_COMMAND is the command, if
+ * that has another name than the browser.
  *
  * A test that does not apply in a browser says which row of the table in
  * ARCHITECTURE.md it goes by; a reason without a row is a failure.
@@ -62,17 +63,36 @@ interface Scenario extends Omit<Orders, "beside"> {
   kind: string;
 }
 
-const flags = [
-  "--headless",
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-  "--disable-dev-shm-usage",
-];
+/** How a browser is started that shows nothing on a screen. */
+interface Browser {
+  command: string;
+  args: (profile: string) => string[];
+}
+
+/** By what the environment variable BROWSER says. */
+const BROWSERS: Record<string, Browser> = {
+  chromium: {
+    command: "chromium",
+    args: (profile) => [
+      "--headless",
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+      "--disable-dev-shm-usage",
+      `--user-data-dir=${profile}`,
+    ],
+  },
+  firefox: {
+    command: "firefox",
+    args: (profile) => ["--headless", "--no-remote", "--profile", profile],
+  },
+};
+const { BROWSER = "chromium", BROWSER_COMMAND } = process.env;
+const { command, args } = BROWSERS[BROWSER]!;
 
 let passed = 0;
 let failed = 0;
@@ -132,9 +152,8 @@ async function run({ kind, ...scenario }: Scenario): Promise<void> {
   });
   const profile = await mkdtemp(join(tmpdir(), "multi-processing-"));
   const page = `${server.origin}/${kind}/tests/browser/page.html`;
-  const browser = spawn(process.env.CHROMIUM ?? "chromium", [
-    ...flags,
-    `--user-data-dir=${profile}`,
+  const browser = spawn(BROWSER_COMMAND ?? command, [
+    ...args(profile),
     `${page}#${encodeURIComponent(JSON.stringify(orders))}`,
   ], { stdio: "ignore", detached: true });
   watch();

@@ -86,7 +86,8 @@ function reasonOf(error: unknown): string | undefined {
   if (error instanceof DoesNotApply) return error.reason;
   if (
     error instanceof Error &&
-    /main thread may not block|Atomics.wait cannot/.test(error.message)
+    /main thread may not block|Atomics.wait cannot|waiting is not allowed/
+      .test(error.message)
   ) return "blocking";
   return undefined;
 }
