@@ -11,46 +11,25 @@
 
 import { Barrier, Event, Process } from "../mod.ts";
 import { bareWorker } from "./bare_worker.ts";
-import { barrierCycles, eventTrips, sleepingTrips } from "./trips.ts";
+import {
+  barrierCycles,
+  eventTrips,
+  sleepingTrips,
+  spinningCycles,
+  spinningTrips,
+} from "./trips.ts";
 
 const ROUNDS = 1_000;
 const oneCore = navigator.hardwareConcurrency === 1;
 
 // Every other side runs for as long as the program does, and sleeps between
-// the iterations. So do those that spin: they begin when cell 2 counts up.
+// the iterations.
 
 function cells(): Int32Array {
-  return new Int32Array(new SharedArrayBuffer(12));
-}
-
-function begin(cells: Int32Array): void {
-  Atomics.add(cells, 2, 1);
-  Atomics.notify(cells, 2);
+  return new Int32Array(new SharedArrayBuffer(8));
 }
 
 // -- round trip ---------------------------------------------------------------
-
-function spinningTrip(): () => void {
-  const shared = cells();
-  bareWorker((cells) => {
-    for (let turn = 0;;) {
-      Atomics.wait(cells, 2, turn / 1_000);
-      for (let i = 0; i < 1_000; i++) {
-        turn++;
-        while (Atomics.load(cells, 0) !== turn);
-        Atomics.store(cells, 1, turn);
-      }
-    }
-  }, shared).unref();
-  let turn = 0;
-  return () => {
-    begin(shared);
-    for (let i = 0; i < ROUNDS; i++) {
-      Atomics.store(shared, 0, ++turn);
-      while (Atomics.load(shared, 1) !== turn);
-    }
-  };
-}
 
 function asyncTrip(): () => Promise<void> {
   const shared = cells();
@@ -99,33 +78,6 @@ function eventTripAsync(): () => Promise<void> {
 }
 
 // -- barrier cycle ------------------------------------------------------------
-
-function spinningCycle(): () => void {
-  const pass = (cells: Int32Array) => {
-    const cycle = Atomics.load(cells, 1);
-    if (Atomics.add(cells, 0, 1) === 1) {
-      Atomics.store(cells, 0, 0);
-      Atomics.store(cells, 1, cycle + 1);
-    } else {
-      while (Atomics.load(cells, 1) === cycle);
-    }
-  };
-  const shared = cells();
-  bareWorker(
-    `(cells) => {
-      const pass = ${pass};
-      for (let n = 0;; n++) {
-        Atomics.wait(cells, 2, n);
-        for (let i = 0; i < ${ROUNDS}; i++) pass(cells);
-      }
-    }`,
-    shared,
-  ).unref();
-  return () => {
-    begin(shared);
-    for (let i = 0; i < ROUNDS; i++) pass(shared);
-  };
-}
 
 function sleepingCycle(): () => void {
   const pass = (cells: Int32Array) => {
@@ -201,7 +153,11 @@ interface Entry {
 
 const groups: Record<string, Entry[]> = {
   "event round trip, blocking": [
-    { name: "bare Atomics, spinning", start: spinningTrip, spins: true },
+    {
+      name: "bare Atomics, spinning",
+      start: () => spinningTrips(ROUNDS),
+      spins: true,
+    },
     { name: "bare Atomics, sleeping", start: () => sleepingTrips(ROUNDS) },
     { name: "Event.waitSync()", start: () => eventTrips(ROUNDS) },
   ],
@@ -210,7 +166,11 @@ const groups: Record<string, Entry[]> = {
     { name: "Event.wait()", start: eventTripAsync },
   ],
   "barrier cycle of two, blocking": [
-    { name: "bare Atomics, spinning", start: spinningCycle, spins: true },
+    {
+      name: "bare Atomics, spinning",
+      start: () => spinningCycles(ROUNDS),
+      spins: true,
+    },
     { name: "bare Atomics, sleeping", start: sleepingCycle },
     { name: "Barrier.waitSync()", start: () => barrierCycles(ROUNDS) },
   ],

@@ -9,6 +9,45 @@
 import { Barrier, Event, Process } from "../mod.ts";
 import { bareWorker } from "./bare_worker.ts";
 
+/**
+ * Two sides that spin sleep between two runs: the other begins when the third word
+ * counts up.
+ */
+function spinningCells(): { cells: Int32Array; begin: () => void } {
+  const cells = new Int32Array(new SharedArrayBuffer(12));
+  const begin = () => {
+    Atomics.add(cells, 2, 1);
+    Atomics.notify(cells, 2);
+  };
+  return { cells, begin };
+}
+
+/** Round trips of two words of bare `Atomics`, whose threads spin. */
+export function spinningTrips(rounds: number): () => void {
+  const { cells, begin } = spinningCells();
+  bareWorker(
+    `(cells) => {
+      for (let turn = 0;;) {
+        Atomics.wait(cells, 2, turn / ${rounds});
+        for (let i = 0; i < ${rounds}; i++) {
+          turn++;
+          while (Atomics.load(cells, 0) !== turn);
+          Atomics.store(cells, 1, turn);
+        }
+      }
+    }`,
+    cells,
+  ).unref();
+  let turn = 0;
+  return () => {
+    begin();
+    for (let i = 0; i < rounds; i++) {
+      Atomics.store(cells, 0, ++turn);
+      while (Atomics.load(cells, 1) !== turn);
+    }
+  };
+}
+
 /** Round trips of two words of bare `Atomics`, whose threads sleep. */
 export function sleepingTrips(rounds: number): () => void {
   const shared = new Int32Array(new SharedArrayBuffer(8));
@@ -50,6 +89,34 @@ export function eventTrips(rounds: number): () => void {
       pong.waitSync();
       pong.clear();
     }
+  };
+}
+
+/** Cycles of two that meet by bare `Atomics`, and spin. */
+export function spinningCycles(rounds: number): () => void {
+  const pass = (cells: Int32Array) => {
+    const cycle = Atomics.load(cells, 1);
+    if (Atomics.add(cells, 0, 1) === 1) {
+      Atomics.store(cells, 0, 0);
+      Atomics.store(cells, 1, cycle + 1);
+    } else {
+      while (Atomics.load(cells, 1) === cycle);
+    }
+  };
+  const { cells, begin } = spinningCells();
+  bareWorker(
+    `(cells) => {
+      const pass = ${pass};
+      for (let n = 0;; n++) {
+        Atomics.wait(cells, 2, n);
+        for (let i = 0; i < ${rounds}; i++) pass(cells);
+      }
+    }`,
+    cells,
+  ).unref();
+  return () => {
+    begin();
+    for (let i = 0; i < rounds; i++) pass(cells);
   };
 }
 
