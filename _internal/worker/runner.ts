@@ -61,9 +61,9 @@ export class Runner {
   /**
    * Whether the thread must end once it has answered. Its port may be dead; or a
    * watchdog has interrupted a call that was about to end the thread, or one in a
-   * thread that has children: that runs no `finally`, so it may have been this module
-   * that was stopped half-way, and a pool of the thread's own may never send a call
-   * again.
+   * thread that has children or calls of a thread pool: that runs no `finally`, so it
+   * may have been this module that was stopped half-way, and a pool of the thread's
+   * own may never send a call again.
    */
   spoilt = false;
   readonly #revived: AnyFunction[] = [];
