@@ -115,8 +115,7 @@ export class LocalExecutor implements Executor {
       this.#running.delete(call);
       this.#failed++;
       call.settle({ ok: false, error });
-      call.letGo();
-      realm.localCalls--;
+      this.#ended(call);
     }
     this.#gone.open();
   }

@@ -575,6 +575,16 @@ test("ProcessPool counts no chunk for maxTasksPerChild that has not begun", {
   assertEquals(await pool.apply(nameOf), name);
 });
 
+/** Calls fail with what the initializer of their pool threw. */
+async function assertFailsBy(initializer: () => never): Promise<void> {
+  await using pool = new ProcessPool(1, { initializer });
+  await assertRejects(
+    () => pool.apply(() => 1),
+    RangeError,
+    "of the initializer",
+  );
+}
+
 test(
   "ProcessPool tells of what its initializer threw, whatever else ends the worker",
   {
@@ -587,12 +597,7 @@ test(
         if (process) setTimeout(() => process.exit(7));
         throw new RangeError("of the initializer");
       };
-      await using pool = new ProcessPool(1, { initializer });
-      await assertRejects(
-        () => pool.apply(() => 1),
-        RangeError,
-        "of the initializer",
-      );
+      await assertFailsBy(initializer);
     }
   },
 );
@@ -628,12 +633,7 @@ test("ProcessPool hears what its initializer threw after its worker's end", {
       setTimeout(() => process ? process.exit(7) : self.close());
       throw new RangeError("of the initializer");
     };
-    await using pool = new ProcessPool(1, { initializer });
-    await assertRejects(
-      () => pool.apply(() => 1),
-      RangeError,
-      "of the initializer",
-    );
+    await assertFailsBy(initializer);
   } finally {
     Object.assign(SharedChannel.prototype, { open, settled });
   }

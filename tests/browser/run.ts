@@ -92,6 +92,13 @@ const BROWSERS: Record<string, Browser> = {
   },
 };
 const { BROWSER = "chromium", BROWSER_COMMAND } = process.env;
+if (!Object.hasOwn(BROWSERS, BROWSER)) {
+  throw new Error(
+    `Cannot run tests as BROWSER must be one of ${
+      Object.keys(BROWSERS).join(", ")
+    }: received "${BROWSER}"`,
+  );
+}
 const { command, args } = BROWSERS[BROWSER]!;
 
 let passed = 0;
