@@ -19,8 +19,18 @@ import {
   checkTimeout,
   timeoutOf,
 } from "./_internal/check.ts";
-import { adopt, register, shareable } from "./_internal/shared.ts";
-import { describe, reviveSync } from "./_internal/callable.ts";
+import {
+  adopt,
+  type BarrierWire,
+  newSharedId,
+  register,
+  shareable,
+} from "./_internal/shared.ts";
+import {
+  type CallableWire,
+  describe,
+  reviveSync,
+} from "./_internal/callable.ts";
 import { BrokenBarrierError, timeoutError } from "./_internal/errors.ts";
 import { showState } from "./_internal/inspect.ts";
 import { isThenable } from "./_internal/promises.ts";
@@ -111,6 +121,10 @@ export class Barrier {
   readonly #timeout: number;
   readonly #state: BarrierState;
   readonly #bell: Doorbell;
+  /** Its number on the wire; `0` before it is sent. */
+  #id: number;
+  /** The action as it came here, if it did: as such it goes on. */
+  readonly #sentAction: CallableWire | undefined;
 
   static {
     showState(this, (it) => {
@@ -151,14 +165,21 @@ export class Barrier {
       this.#state = new BarrierState(parties);
     }
     this.#bell = new Doorbell(this.#state.cells, WORD);
-    shareable(this, wire, (id) => ({
+    this.#id = wire?.id ?? 0;
+    this.#sentAction = wire?.action;
+    shareable(this, Barrier.#toWire);
+  }
+
+  static #toWire(barrier: Barrier): BarrierWire {
+    const action = barrier.#action;
+    return {
       kind: "barrier",
-      id,
-      cells: this.#state.cells,
-      parties: this.#parties,
-      timeout: this.#timeout,
-      action: wire ? wire.action : this.#action && describe(this.#action),
-    }));
+      id: barrier.#id ||= newSharedId(barrier),
+      cells: barrier.#state.cells,
+      parties: barrier.#parties,
+      timeout: barrier.#timeout,
+      action: barrier.#sentAction ?? (action && describe(action)),
+    };
   }
 
   /** How many arrivals make a cycle. */
@@ -249,6 +270,7 @@ export class Barrier {
         // What is over at once releases the others at once.
         if (isThenable(result)) await held(result);
       } catch (error) {
+        leaveIfTerminated();
         this.#state.endAction(place, "broken");
         throw error;
       }
@@ -313,6 +335,7 @@ export class Barrier {
           );
         }
       } catch (error) {
+        leaveIfTerminated();
         this.#state.endAction(place, "broken");
         throw error;
       }

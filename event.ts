@@ -9,7 +9,13 @@ import { checkSignal, timeoutOf } from "./_internal/check.ts";
 import { showState } from "./_internal/inspect.ts";
 import { nextTurn } from "./_internal/runtime/loop.ts";
 import { sharedCells } from "./_internal/runtime/memory.ts";
-import { adopt, register, shareable } from "./_internal/shared.ts";
+import {
+  adopt,
+  type EventWire,
+  newSharedId,
+  register,
+  shareable,
+} from "./_internal/shared.ts";
 import {
   checkMayBlock,
   Doorbell,
@@ -77,6 +83,8 @@ const FLAG = 1;
 export class Event {
   readonly #cells: Int32Array;
   readonly #bell: Doorbell;
+  /** Its number on the wire; `0` before it is sent. */
+  #id: number;
 
   static {
     showState(this, (it) => #cells in it ? { isSet: it.isSet() } : {});
@@ -92,7 +100,13 @@ export class Event {
     const wire = adopt("event");
     this.#cells = wire?.cells ?? sharedCells(1, "event");
     this.#bell = new Doorbell(this.#cells, WORD);
-    shareable(this, wire, (id) => ({ kind: "event", id, cells: this.#cells }));
+    this.#id = wire?.id ?? 0;
+    shareable(this, Event.#toWire);
+  }
+
+  static #toWire(event: Event): EventWire {
+    const id = event.#id ||= newSharedId(event);
+    return { kind: "event", id, cells: event.#cells };
   }
 
   /**

@@ -471,7 +471,7 @@ function substitute(root: unknown): ValueWire {
     const task = isFunction ? realm.marks.get(value as AnyFunction) : undefined;
     const wire = task
       ? { kind: "task" as const, ...task }
-      : realm.shared.get(value)?.();
+      : realm.shared.get(value)?.(value);
     if (wire !== undefined) {
       const placeholder = {};
       copies.set(value, placeholder);

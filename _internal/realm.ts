@@ -62,8 +62,8 @@ export interface Realm {
   marked: number;
   /** The URLs of modules that are being loaded for a task. */
   readonly loading: Set<string>;
-  /** What an event or a barrier looks like on the wire. */
-  readonly shared: WeakMap<object, () => SharedWire>;
+  /** Events and barriers, with what tells how such objects look on the wire. */
+  readonly shared: WeakMap<object, (object: object) => SharedWire>;
   /** Objects that must not be sent although a clone of them would succeed, with what they are. */
   readonly unsendable: WeakMap<object, string>;
   /** Events and barriers that have an id, so that one comes back as itself. */
@@ -73,7 +73,7 @@ export interface Realm {
 }
 
 /** Its number changes with what a {@linkcode Realm} has: other versions have their own. */
-const KEY = Symbol.for("@multi/processing@3");
+const KEY = Symbol.for("@multi/processing@4");
 
 function newRealm(): Realm {
   return {

@@ -27,6 +27,9 @@ import type { passBarrier } from "./testdata/tasks.ts";
 
 const timeout = 20_000;
 
+// deno-lint-ignore no-explicit-any
+type Any = any;
+
 /** What became of waits: an index, or the name of an error. */
 function outcomes(waits: Promise<number>[]): Promise<(number | string)[]> {
   return Promise.all(waits.map((it) => it.catch((error) => error.name)));
@@ -419,6 +422,22 @@ test("Barrier's action is called without a receiver", { timeout }, async () => {
   assertEquals(receivers, [undefined, undefined]);
 });
 
+test("Barrier.wait() whose time ends during the action is over with that", {
+  timeout,
+}, async () => {
+  const acting = new Event();
+  const barrier = new Barrier(2, {
+    action: () => acting.wait().then(() => {}),
+  });
+  let over = false;
+  const early = barrier.wait({ timeout: 20 }).finally(() => over = true);
+  const last = barrier.wait();
+  await delay(60);
+  assertFalse(over);
+  acting.set();
+  assertEquals(await Promise.all([early, last]), [0, 1]);
+});
+
 test("Barrier's action that throws breaks it and rejects that party", {
   timeout,
 }, async () => {
@@ -629,7 +648,7 @@ test("Barrier.wait() wakes those of the cycle before if its last party died", {
   timeout,
 }, async () => {
   const barrier = new Barrier(2);
-  const { cells } = realm.shared.get(barrier)!();
+  const { cells } = realm.shared.get(barrier)!(barrier);
   let index: number | undefined;
   void barrier.wait().then((it) => index = it);
   // By one who died before it rang.
@@ -909,3 +928,41 @@ test("Barrier keeps counting a party whose thread has ended", {
   assertEquals(barrier.nWaiting, 1);
   assertEquals(await barrier.wait(), 1);
 });
+
+for (const end of ["returns", "throws"] as const) {
+  test(`Barrier's action that ${end} in a terminated process ends no cycle`, {
+    timeout,
+  }, async () => {
+    const [begun, on] = [0, 1].map(() =>
+      new Int32Array(new SharedArrayBuffer(4))
+    );
+    const barrier = new Barrier(2, {
+      action: end === "throws"
+        ? () => {
+          const [begun, on]: Int32Array[] = (globalThis as Any).words;
+          Atomics.store(begun!, 0, 1);
+          while (Atomics.load(on!, 0) === 0);
+          throw new Error("too late");
+        }
+        : () => {
+          const [begun, on]: Int32Array[] = (globalThis as Any).words;
+          Atomics.store(begun!, 0, 1);
+          while (Atomics.load(on!, 0) === 0);
+        },
+    });
+    const waiting = barrier.wait();
+    const child = new Process((barrier: Barrier, words: Int32Array[]) => {
+      Object.assign(globalThis, { words });
+      barrier.waitSync();
+    }, { args: [barrier, [begun!, on!]] });
+    child.start();
+    await until(() => Atomics.load(begun!, 0) === 1);
+    child.terminate();
+    await child.join();
+    Atomics.store(on!, 0, 1); // only an abandoned thread sees it
+    await delay(100);
+    assertEquals([barrier.nWaiting, barrier.broken], [2, false]);
+    barrier.reset();
+    await assertRejects(() => waiting, BrokenBarrierError);
+  });
+}

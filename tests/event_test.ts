@@ -225,7 +225,7 @@ test("Event.set() and clear() release every wait that began before", {
 
 /** The memory of an event. */
 function cellsOf(event: Event): Int32Array {
-  return realm.shared.get(event)!().cells;
+  return realm.shared.get(event)!(event).cells;
 }
 
 /** Wakes all who sleep for an event, and tells how many places they had. */

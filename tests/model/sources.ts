@@ -114,7 +114,7 @@ export async function withSources<T>(
     }
     const apart: Edit = {
       file: "_internal/realm.ts",
-      find: 'Symbol.for("@multi/processing@3")',
+      find: 'Symbol.for("@multi/processing@4")',
       replace: `Symbol.for("@multi/processing model ${++copies}")`,
     };
     for (const { file, find, replace } of [...BOUNDS, apart, ...edits]) {
