@@ -8,7 +8,7 @@
 import type { AnyFunction } from "./callable.ts";
 import type { Limits } from "./limits.ts";
 import { ignoreExpected } from "./promises.ts";
-import { release } from "./runtime/loop.ts";
+import { hold, release } from "./runtime/loop.ts";
 import { reportUncaught } from "./runtime/this_thread.ts";
 import type { Transferable } from "./runtime/values.ts";
 
@@ -103,20 +103,26 @@ export abstract class Call {
   /** Where its payload is since it was taken back, so that it need not go there again. */
   kept: KeptPayload | undefined;
   readonly request: CallRequest;
-  #released = false;
+  #held = false;
 
   /** @param request What is asked. */
   constructor(request: CallRequest) {
     this.request = request;
   }
 
+  /** Holds the program until {@linkcode Call.letGo}: an executor has taken it. */
+  keep(): void {
+    hold();
+    this.#held = true;
+  }
+
   /**
-   * Undoes the `hold()` of the executor that took it: it has ended, or nobody waits
-   * for it and it runs on.
+   * Undoes {@linkcode Call.keep}: it has ended, or nobody waits for it and it runs
+   * on.
    */
   letGo(): void {
-    if (this.#released) return;
-    this.#released = true;
+    if (!this.#held) return;
+    this.#held = false;
     release();
   }
 
@@ -168,8 +174,8 @@ export class WatchedCall extends Call {
 export class AwaitedCall extends Call {
   /** Its result. */
   readonly promise: Promise<unknown>;
-  #resolve!: (value: unknown) => void;
-  #reject!: (error: unknown) => void;
+  #resolve: ((value: unknown) => void) | undefined;
+  #reject: ((error: unknown) => void) | undefined;
 
   /** @param request What is asked. */
   constructor(request: CallRequest) {
@@ -181,9 +187,11 @@ export class AwaitedCall extends Call {
   }
 
   protected override answer(outcome: Outcome): void {
-    if (outcome.ok) return this.#resolve(outcome.value);
+    // They are missing if the promise was made at the end of the stack: then it has
+    // been rejected with that.
+    if (outcome.ok) return this.#resolve?.(outcome.value);
     ignoreExpected(outcome.error, () => this.promise);
-    this.#reject(outcome.error);
+    this.#reject?.(outcome.error);
   }
 }
 

@@ -27,14 +27,15 @@ import {
   SharedChannel,
 } from "./shared_channel.ts";
 import { Child } from "./child.ts";
-import { hasShared, type ValueWire } from "./codec.ts";
+import { hasShared, isCloneError, type ValueWire } from "./codec.ts";
 import { Consumer } from "./consumer.ts";
 import { Definitions } from "./definitions.ts";
 import { WorkerExitError } from "./errors.ts";
 import { newGroup } from "./group.ts";
 import { Latch } from "./latch.ts";
+import { Refusals } from "./refusals.ts";
 import { BELL_CELLS, BellCell } from "./protocol.ts";
-import { hold, microtask, nextTurn, now } from "./runtime/loop.ts";
+import { microtask, nextTurn, now } from "./runtime/loop.ts";
 import { realm } from "./realm.ts";
 import { canShareMemory, stopsBusyThreads } from "./runtime/which.ts";
 import { noHeadway, type Schedulable, Scheduler } from "./scheduler.ts";
@@ -148,6 +149,9 @@ export class Dispatcher implements Executor {
   #respawned = 0;
   /** Workers that are to be made soon, or once there are calls for them. */
   #due = 0;
+  /** Whether any worker has ever answered. */
+  #works = false;
+  readonly #refusals = new Refusals();
 
   /** @param options What workers to have. */
   constructor(options: DispatcherOptions) {
@@ -205,9 +209,11 @@ export class Dispatcher implements Executor {
       this.#failed++;
       return call.settle({ ok: false, error: this.#failure.error });
     }
-    if (this.#unfinished++ === 0) realm.whileBlocking.add(this.#whileBlocking);
-    hold();
+    // In this order, as the stack may be at its end: what is in the queue counts.
+    if (this.#unfinished === 0) realm.whileBlocking.add(this.#whileBlocking);
     this.#scheduler.push(call);
+    this.#unfinished++;
+    call.keep();
     this.#spawnDue(this.#needed()); // this thread may block until they have run it
     this.#scheduler.send();
     this.#consumer?.start();
@@ -320,7 +326,11 @@ export class Dispatcher implements Executor {
     if (outcome === DROPPED) worker.left++; // it has not begun
     if (worker.stopping === call) worker.stopping = undefined; // it went on
     scheduler.answered(worker);
-    worker.useless = -1;
+    if (worker.useless >= 0) {
+      worker.useless = -1;
+      this.#works = true;
+      this.#refusals.clear();
+    }
     if (worker.channel.inFlight === 0) {
       if (worker.replaced) this.#endReplaced(worker);
       else if (worker.left === 0) {
@@ -441,12 +451,9 @@ export class Dispatcher implements Executor {
 
   /** Makes those that are to be made soon, no more than so many; tells how many. */
   #spawnDue(most: number): number {
-    const count = Math.max(0, Math.min(this.#due, most));
-    for (let i = 0; i < count; i++) {
-      this.#due--;
-      this.#spawnSuccessor();
-    }
-    return count;
+    let made = 0;
+    while (made < most && this.#due > 0 && this.#makeDue()) made++;
+    return made;
   }
 
   /**
@@ -454,14 +461,15 @@ export class Dispatcher implements Executor {
    * program may end before.
    */
   readonly #spawnRest = (): void => {
-    if (this.#state !== "open") return;
+    if (this.#state !== "open" || this.#failure) return;
+    if (this.#refusals.isPausing) return; // it goes on after that
     this.#spawnDue(1);
     if (this.#due > 0) later(1, this.#spawnRest);
   };
 
   /** How many there are calls for, beside those that there are. */
   #needed(): number {
-    if (this.#due === 0) return 0;
+    if (this.#due === 0 || this.#refusals.isPausing) return 0;
     let needed = this.#unfinished;
     for (const { left, channel } of this.#scheduler.workers) {
       if (left > 0 || channel.inFlight > 0) needed--;
@@ -541,12 +549,61 @@ export class Dispatcher implements Executor {
 
   /** Makes a worker in the place of another. */
   #spawnSuccessor(useless = 0): void {
-    if (this.#state === "over" || this.#failure) return;
+    this.#due++; // first, as the stack may be at its end
+    this.#makeDue(useless);
+  }
+
+  /** Makes a worker that is due; tells whether it could. */
+  #makeDue(useless = 0): boolean {
+    if (this.#state === "over" || this.#failure) return false;
     try {
       this.#spawn(useless);
+      this.#due--;
+      return true;
     } catch (error) {
-      this.#break(error);
+      // One that cannot be told what to do never can.
+      if (isCloneError(error)) this.#break(error);
+      else this.#askLater(error);
+      return false;
     }
+  }
+
+  /**
+   * Asks the system later for a worker that is due and that it could not give. The
+   * other workers go on; with none left the calls wait, but not for ever.
+   *
+   * @param error Says why.
+   */
+  #askLater(error: unknown): void {
+    let others = 0;
+    for (const { left } of this.#scheduler.workers) if (left > 0) others++;
+    if (others === 0 && !this.#works) return this.#break(error);
+    const pause = this.#refusals.add();
+    if (others === 0 && this.#refusals.areTooMany) {
+      this.#refusals.ask(); // for the next call at once
+      for (const call of this.#scheduler.clear()) {
+        this.#settle(call, { ok: false, error });
+      }
+      return;
+    }
+    later(pause, () => {
+      if (this.#refusals.isPausing) return; // it was asked since
+      this.#spawnDue(Infinity);
+      this.#scheduler.dispatch();
+    });
+  }
+
+  /**
+   * Whether one may still come where one ended before it was ready: nothing of the
+   * user's runs before that, and others have come.
+   */
+  #mayComeYet(): boolean {
+    if (this.#options.initializer !== undefined) return false;
+    if (this.#works) return true;
+    for (const { channel } of this.#scheduler.workers) {
+      if (channel.ready) return true;
+    }
+    return false;
   }
 
   /** The worker ended by itself. */
@@ -564,23 +621,26 @@ export class Dispatcher implements Executor {
     const { ready } = channel;
     const isIdle = worker.channel.begun() === undefined;
     const useless = this.#uselessAfter(worker);
-    if (isIdle && (!ready || useless > MAX_USELESS)) {
-      // Another one would fare no better.
-      return this.#break(
-        exitError(
-          `Cannot start worker "${worker.name}" as it ended with exit code ` +
-            `${code} before it was ${ready ? "of use" : "ready"}` +
-            (cause instanceof Error ? `: ${cause.message}` : ""),
-          code,
-          cause,
-        ),
+    const endedEarly = () =>
+      exitError(
+        `Cannot start worker "${worker.name}" as it ended with exit code ` +
+          `${code} before it was ${ready ? "of use" : "ready"}` +
+          (cause instanceof Error ? `: ${cause.message}` : ""),
+        code,
+        cause,
       );
-    }
+    const isRefused = isIdle && !ready;
+    const isHopeless = isRefused ? !this.#mayComeYet() : useless > MAX_USELESS;
+    // Another one would fare no better.
+    if (isIdle && isHopeless) return this.#break(endedEarly());
     this.#scheduler.remove(worker);
     this.#takeBack(worker);
     // What is left had begun, or its buffers went down with the worker.
     const lost = worker.channel.abandon();
-    this.#replaceDead(worker, useless);
+    if (isRefused && !worker.replaced) {
+      this.#due++;
+      this.#askLater(endedEarly());
+    } else this.#replaceDead(worker, useless);
     for (const call of lost) {
       const error = exitError(
         `Cannot finish ${nameOf(call.request.fn)} as its worker ` +

@@ -16,7 +16,7 @@ import type { AnyFunction } from "./callable.ts";
 import { Latch } from "./latch.ts";
 import { Queue } from "./queue.ts";
 import { realm } from "./realm.ts";
-import { hold, now } from "./runtime/loop.ts";
+import { now } from "./runtime/loop.ts";
 import { runCall } from "./run_call.ts";
 import { afterTurn, isTurnOverdue } from "./turn.ts";
 
@@ -76,13 +76,19 @@ export class LocalExecutor implements Executor {
 
   submit(call: Call): void {
     realm.localCalls++; // first, as a watchdog may strike at any line
-    call.number = this.#number++;
-    this.#queue.push(call);
-    // What goes on after a promise does so where it was asked for: a call in the
-    // `AsyncLocalStorage` of who has submitted it, not of whoever has ended another.
-    new Promise<void>((begin) => this.#begins.set(call, begin))
-      .then(() => this.#begin(call));
-    hold();
+    try {
+      // What goes on after a promise does so where it was asked for: a call in the
+      // `AsyncLocalStorage` of who has submitted it, not of whoever has ended another.
+      const { promise, resolve } = Promise.withResolvers<void>();
+      promise.then(() => this.#begin(call));
+      this.#begins.set(call, resolve);
+      call.number = this.#number++;
+      this.#queue.push(call);
+    } catch (error) { // the stack is at its end
+      realm.localCalls--;
+      throw error;
+    }
+    call.keep();
     this.#next();
   }
 
@@ -151,7 +157,9 @@ export class LocalExecutor implements Executor {
       }
       this.#running.set(call, false);
       // Later, as in a worker: never before submit() has returned.
-      this.#begins.get(call)!();
+      const begin = this.#begins.get(call)!;
+      this.#begins.delete(call);
+      begin();
     }
   }
 

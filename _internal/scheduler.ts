@@ -253,9 +253,13 @@ export class Scheduler<W extends Schedulable> {
         this.#events.onDropped(call);
         continue;
       }
+      let worker;
       this.#maySend = false;
-      const worker = this.#choose(call);
-      this.#maySend = true;
+      try {
+        worker = this.#choose(call);
+      } finally {
+        this.#maySend = true; // also if the stack was at its end
+      }
       if (this.#queue.at(0) !== call) continue; // a getter has ended the pool
       if (worker === undefined) return;
       const { channel, headway } = worker;

@@ -308,7 +308,7 @@ test("ProcessPool refuses what it cannot send to the initializer", {
 
 /** Counts the workers that are made while `use` runs; none is after some. */
 async function countWorkers(
-  most: number,
+  limit: { most: number },
   use: (count: () => number, made: SharedArrayBuffer[]) => unknown,
 ): Promise<void> {
   const { made, stop } = watchSharedMemory();
@@ -319,7 +319,7 @@ async function countWorkers(
   const { SharedArrayBuffer: watched } = globalThis;
   globalThis.SharedArrayBuffer = new Proxy(watched, {
     construct(target, args) {
-      if (args[0] === calls && count() === most) {
+      if (args[0] === calls && count() === limit.most) {
         throw new RangeError("no more memory");
       }
       return new target(...args as [number]);
@@ -335,7 +335,7 @@ async function countWorkers(
 test("A pool whose last worker cannot be started ends the others", {
   timeout,
 }, async () => {
-  await countWorkers(2, (_, made) => {
+  await countWorkers({ most: 2 }, (_, made) => {
     assertThrows(
       () => new ProcessPool(3, { initializer: () => {} }),
       RangeError,
@@ -348,23 +348,81 @@ test("A pool whose last worker cannot be started ends the others", {
   });
 });
 
-test("Calls fail whose worker cannot be started, and all after them", {
+test("A pool goes on with the workers it has, and makes others once it can", {
   timeout,
 }, async () => {
-  await countWorkers(1, async () => {
-    const pool = new ProcessPool(2);
+  const limit = { most: 1 };
+  await countWorkers(limit, async (count) => {
+    await using pool = new ProcessPool(2);
     const calls = [1, 2, 3].map((n) => pool.apply(double, [n]));
-    assertEquals(await outcomes(calls), Array(3).fill("RangeError"));
-    await assertRejects(() => pool.apply(double, [4]), RangeError, "memory");
+    assertEquals(await Promise.all(calls), [2, 4, 6]);
+    assertEquals(count(), 1);
+    limit.most = 2;
+    await until(() => count() === 2);
+    await started(pool);
+    assertEquals(pool.stats().failed, 0);
+  });
+});
+
+test("Calls fail if a pool has no worker left for long; later ones need not", {
+  timeout,
+}, async () => {
+  const limit = { most: 1 };
+  await countWorkers(limit, async (count) => {
+    await using pool = new ProcessPool(1);
+    assertEquals(await pool.apply(double, [1]), 2);
+    const ended = pool.apply(() => self.close());
+    const calls = [ended, pool.apply(double, [2])];
+    assertEquals(await outcomes(calls), ["WorkerExitError", "RangeError"]);
+    await assertRejects(() => pool.apply(double, [3]), RangeError, "memory");
+    limit.most = 2;
+    assertEquals(await pool.apply(double, [4]), 8);
+    assertEquals([count(), pool.stats().failed], [2, 3]);
+    // While this thread blocks too.
+    limit.most = 3;
+    const done = new Event();
+    const gone = pool.apply(() => self.close());
+    const call = pool.apply((done: Event) => done.set(), [done]);
+    if (runtime !== "browser") {
+      assert(done.waitSync({ timeout: 9000 }));
+    }
+    assertEquals(await outcomes([gone]), ["WorkerExitError"]);
+    await call;
+  });
+});
+
+for (const Pool of POOLS) {
+  test(`${Pool.name} lives on after its thread's stack has overflowed`, {
+    timeout,
+  }, async () => {
+    const pool = new Pool(2);
+    await pool.map(double, [1, 2, 3]);
+    // Nothing may be called between a call and what keeps its promise.
+    const calls: Promise<number>[] = new Array(100_000);
+    const submitAll = (n: number): void => {
+      calls[n] = pool.apply(double, [n]);
+      submitAll(n + 1);
+    };
+    try {
+      submitAll(0);
+    } catch {
+      // That is the end of the stack.
+    }
+    const settled = await Promise.allSettled(calls.filter((it) => it));
+    const results = settled.map((it) => it.status === "fulfilled" && it.value);
+    assert(results.length > 100, `${results.length}`);
+    const expected = results.map((it, n) => it === false ? it : 2 * n);
+    assertEquals(results, expected);
+    assertEquals(await pool.apply(double, [21]), 42);
     pool.terminate();
     await pool.join();
   });
-});
+}
 
 test("A pool starts its first worker alone, and others as there are calls", {
   timeout,
 }, async () => {
-  await countWorkers(Infinity, async (count) => {
+  await countWorkers({ most: Infinity }, async (count) => {
     await using pool = new ProcessPool(4);
     assertEquals(count(), 1);
     const one = pool.apply(double, [1]);
@@ -374,7 +432,7 @@ test("A pool starts its first worker alone, and others as there are calls", {
     assertEquals(await Promise.all([one, two]), [2, 4]);
     await until(() => count() === 4);
   });
-  await countWorkers(Infinity, async (count) => {
+  await countWorkers({ most: Infinity }, async (count) => {
     const pool = new ProcessPool(4);
     const gate = new Event();
     const call = pool.apply((gate: Event) => gate.wait(), [gate]);

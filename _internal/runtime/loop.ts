@@ -42,7 +42,8 @@ let holds = 0;
 
 /** Keeps this thread's event loop alive until the matching {@linkcode release}. */
 export function hold(): void {
-  if (holds++ === 0) holder?.ref();
+  if (holds === 0) holder?.ref();
+  holds++; // last, as the stack may be at its end
 }
 
 /** Undoes one {@linkcode hold}. */

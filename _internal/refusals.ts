@@ -1,0 +1,59 @@
+/**
+ * When the system is asked again for a worker that it could not give: it may have
+ * no thread, no file or no memory to spare for a while.
+ *
+ * @module
+ */
+
+import { now } from "./runtime/loop.ts";
+
+/** The first pause; each further one is twice as long, up to a limit. */
+const PAUSE_MS = 100;
+const MAX_PAUSE_MS = 10_000;
+
+/** After so many refusals in a row nobody can tell when there will be a worker. */
+const PATIENCE = 5;
+
+/** How often the system has refused, and when it is asked again. */
+export class Refusals {
+  #inRow = 0;
+  #until = -Infinity;
+  readonly #clock: () => number;
+
+  /** @param clock Tells milliseconds that never go back. */
+  constructor(clock: () => number = now) {
+    this.#clock = clock;
+  }
+
+  /** Whether it is not yet to be asked again. */
+  get isPausing(): boolean {
+    return this.#clock() < this.#until;
+  }
+
+  /** Whether there were more than who needs a worker at once should wait for. */
+  get areTooMany(): boolean {
+    return this.#inRow > PATIENCE;
+  }
+
+  /**
+   * Notes a refusal.
+   *
+   * @returns After how many milliseconds the system is to be asked again.
+   */
+  add(): number {
+    const pause = Math.min(PAUSE_MS * 2 ** this.#inRow++, MAX_PAUSE_MS);
+    this.#until = this.#clock() + pause;
+    return pause;
+  }
+
+  /** Somebody who cannot wait needs a worker: the pause is over. */
+  ask(): void {
+    this.#until = -Infinity;
+  }
+
+  /** The system gives workers again. */
+  clear(): void {
+    this.#inRow = 0;
+    this.#until = -Infinity;
+  }
+}
