@@ -123,8 +123,9 @@ const active = new Set<Process>();
  * @see {@link https://docs.python.org/3/library/multiprocessing.html#multiprocessing.Process}
  */
 export class Process<F extends AnyFunction = AnyFunction> {
-  readonly #target: F;
-  readonly #args: readonly unknown[];
+  /** Until the start: what they hold may be large, and the process lives long. */
+  #target: F | undefined;
+  #args: readonly unknown[] | undefined;
   readonly #name: string;
   readonly #daemon: boolean;
   readonly #permissions: ThreadPermissions | undefined;
@@ -216,13 +217,15 @@ export class Process<F extends AnyFunction = AnyFunction> {
           `create another one`,
       );
     }
-    const owner = nameOf(this.#target);
+    const target = this.#target!;
+    const args = this.#args!;
+    const owner = nameOf(target);
     this.#started = true; // before getters of the arguments run
     try {
-      const args = encode(this.#args, "args", owner);
+      const wire = encode(args, "args", owner);
       this.#child = new Child({
         name: this.#name,
-        job: { kind: "process", target: describeToRun(this.#target), args },
+        job: { kind: "process", target: describeToRun(target), args: wire },
         permissions: this.#permissions,
         workerUrl: this.#workerUrl,
         onExit: (code, error) => {
@@ -233,8 +236,10 @@ export class Process<F extends AnyFunction = AnyFunction> {
       });
     } catch (error) {
       this.#started = false;
-      throw located(error, this.#args, "args", owner);
+      throw located(error, args, "args", owner);
     }
+    this.#target = undefined;
+    this.#args = undefined;
     if (this.#daemon) this.#child.unref();
     active.add(this);
   }

@@ -47,7 +47,7 @@ export class Child {
   over = false;
   /** Whether it may be busy and not know yet that it is to end. */
   lingers = false;
-  readonly #options: ChildOptions;
+  readonly #onGone: ChildOptions["onGone"];
   readonly #thread: Thread;
   /** `0` until the thread has ended or is to end; its descendants watch it too. */
   readonly #life: Int32Array | undefined;
@@ -60,7 +60,8 @@ export class Child {
    * @throws {DOMException} A `DataCloneError` if the job cannot be sent.
    */
   constructor(options: ChildOptions) {
-    this.#options = options;
+    const { onExit } = options; // no more of it, as the job may hold much
+    this.#onGone = options.onGone;
     this.id = nextNumber(Counter.ProcessId);
     this.#life = canShareMemory ? sharedCells(1, "process") : undefined;
     const workerUrl = options.workerUrl ?? realm.workerUrl;
@@ -84,7 +85,7 @@ export class Child {
           if (this.over) return this.#leave(false);
           this.#end();
           const { port } = this.#thread;
-          const told = options.onExit(code, error);
+          const told = onExit(code, error);
           if (told === undefined) port.close();
           else told.finally(() => port.close());
         },
@@ -142,7 +143,7 @@ export class Child {
     if (this.#left) return; // it ends after all
     this.#left = true;
     this.lingers = false;
-    this.#options.onGone?.(abandoned);
+    this.#onGone?.(abandoned);
   }
 
   #end(): void {

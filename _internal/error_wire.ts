@@ -119,7 +119,10 @@ function wireOf(thrown: unknown): ThrownWire {
       const property = read(error, key);
       if (property === undefined) continue;
       const { value, enumerable } = property;
-      if (key === "errors" && Array.isArray(value)) {
+      // A clone of a list would take class, name and properties of errors in it.
+      const isList = Array.isArray(value) &&
+        (key === "errors" || value.some(isErrorLike));
+      if (isList) {
         const list = value.map(wireOrText);
         record.properties.push([key, { list }, enumerable]);
         continue;

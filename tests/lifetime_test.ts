@@ -587,6 +587,76 @@ test("A pool that is gone leaves nothing behind", { timeout }, async () => {
   assertEnded(await runProgram(program, { args: gcArgs }), "true\n");
 });
 
+test("A process keeps its arguments no longer than for its start", {
+  timeout,
+}, async () => {
+  const program = async ({ Process }: typeof import("../mod.ts")) => {
+    // deno-lint-ignore no-explicit-any
+    const scope = globalThis as any;
+    let collected = 0;
+    const registry = new FinalizationRegistry(() => collected++);
+    const start = () => {
+      const numbers = [1, 2, 3];
+      registry.register(numbers, undefined);
+      const child = new Process((_: number[]) => new Promise(() => {}), {
+        args: [numbers],
+        daemon: true,
+      });
+      child.start();
+      return child;
+    };
+    const running = Array.from({ length: 5 }, start);
+    const end = performance.now() + 15_000;
+    while (collected < 4 && performance.now() < end) { // the stack may keep one
+      if (scope.gc) scope.gc();
+      else scope.Bun.gc(true);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    const alive = running.filter((it) => it.isAlive()).length;
+    console.log(alive, collected >= 4 || `${collected} of 5 were collected`);
+    for (const child of running) child.terminate();
+  };
+  assertEnded(await runProgram(program, { args: gcArgs }), "5 true\n");
+});
+
+test("Events and barriers that are dropped do not pile up", {
+  timeout,
+}, async () => {
+  const program = async ({ Barrier, Event }: typeof import("../mod.ts")) => {
+    let most = 0;
+    for (let i = 0; i < 40_000; i++) {
+      new Barrier(2);
+      new Event();
+      if (i % 500 > 0) continue;
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      most = Math.max(most, process.memoryUsage().rss / 2 ** 20);
+    }
+    // If none had gone it would be 1,300 MiB.
+    console.log(most < 700 || `${most} MiB`);
+  };
+  const { code, stdout } = await runProgram(program);
+  assertEquals([code, stdout], [0, "true\n"]);
+});
+
+test("A barrier's action that is not over keeps the program alive", {
+  timeout,
+}, async () => {
+  assertEnded(
+    await runProgram(({ Barrier }) => {
+      // deno-lint-ignore no-explicit-any
+      const scope = globalThis as any;
+      const action = () =>
+        new Promise<void>((resolve) => {
+          const timer = setTimeout(resolve, 200);
+          if (scope.Deno) scope.Deno.unrefTimer(Number(timer));
+          else (timer as { unref?(): void }).unref?.();
+        });
+      void new Barrier(1, { action }).wait().then(() => console.log("over"));
+    }),
+    "over\n",
+  );
+});
+
 test(
   "A call that begins with nothing leaves no rejection of its input behind",
   {

@@ -106,17 +106,20 @@ for (const Pool of POOLS) {
     timeout,
   }, async () => {
     await using pool = new Pool(1);
-    const error = await thrown(pool, () => {
+    const error: Any = await thrown(pool, () => {
       const cause = new TypeError("the cause", { cause: { code: 7 } });
       throw Object.assign(new RangeError("the effect", { cause }), {
         code: "E_FAIL",
         details: { list: [1, new Date(5)] },
         inner: new SyntaxError("inside"),
+        attempts: [Object.assign(new RangeError("first"), { code: 1 }), "last"],
       });
     });
     assertEquals(error.code, "E_FAIL");
     assertEquals(error.details, { list: [1, new Date(5)] });
     assertInstanceOf(error.inner, SyntaxError);
+    const [first, last] = error.attempts;
+    assertEquals([first.name, first.code, last], ["RangeError", 1, "last"]);
     assertInstanceOf(error.cause, TypeError);
     assertEquals(error.cause.cause, { code: 7 });
     assertFalse(Object.keys(error).includes("cause"));

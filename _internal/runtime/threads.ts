@@ -14,6 +14,7 @@ import {
   type Any,
   canShareMemory,
   deno,
+  isMainThread,
   process,
   runtime,
   scope,
@@ -97,6 +98,16 @@ export function startThread(options: ThreadOptions): Thread {
   }
 }
 
+/** Makes a worker, for which the system may have no thread to spare. */
+function make(name: string, construct: () => Any): Any {
+  try {
+    return construct();
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(`Cannot start thread "${name}": ${why}`, { cause });
+  }
+}
+
 function dataUrl(source: string): string {
   return `data:text/javascript,${encodeURIComponent(source)}`;
 }
@@ -139,24 +150,26 @@ function asScript(source: string): string {
  * of the other kind, which waits for its end and ends with its exit code.
  */
 function startNodeThread(options: ThreadOptions, port: Any, far: Any): Thread {
-  const { name, source, permissions } = options;
+  const { name, source, permissions, onExit } = options;
   const host: HostOptions | undefined = permissions === undefined
     ? undefined
     : { name, permissions };
   const url = host ? undefined : options.url; // a host hands its own program on
-  const worker = new (workerThreads().Worker)(new URL(url ?? dataUrl(LOADER)), {
-    name: host ? `${name} (host)` : name,
-    workerData: {
-      port: far,
-      source: url === undefined ? asScript(source) : undefined,
-      host,
-    },
-    transferList: [far],
-    ...environment(),
-  });
+  const { Worker } = workerThreads();
+  const worker = make(name, () =>
+    new Worker(new URL(url ?? dataUrl(LOADER)), {
+      name: host ? `${name} (host)` : name,
+      workerData: {
+        port: far,
+        source: url === undefined ? asScript(source) : undefined,
+        host,
+      },
+      transferList: [far],
+      ...environment(),
+    }));
   let failure: unknown;
   worker.on("error", (error: unknown) => failure = error);
-  worker.on("exit", (code: number) => options.onExit(code, failure));
+  worker.on("exit", (code: number) => onExit(code, failure));
   return {
     port,
     unref: () => worker.unref(),
@@ -182,11 +195,11 @@ function environment(): { env?: unknown } {
  * to do for a first call, so the worker is told at once what it is to do.
  */
 function startBunThread(options: ThreadOptions, port: Any, far: Any): Thread {
-  const { url, name, source } = options;
-  const worker = new Worker(url ?? blobUrl(source), {
-    type: "module",
+  const { url, name, source, onExit } = options;
+  const worker = make(
     name,
-  }) as Any;
+    () => new Worker(url ?? blobUrl(source), { type: "module", name }) as Any,
+  );
   // The event of its end has the exit code's low byte only.
   const code = canShareMemory ? sharedCells(2, "thread") : undefined;
   try {
@@ -205,7 +218,7 @@ function startBunThread(options: ThreadOptions, port: Any, far: Any): Thread {
     "close",
     (event: Any) => {
       const exitCode = codeIn(code) ?? event.code;
-      options.onExit(failure === undefined ? exitCode : 1, failure);
+      onExit(failure === undefined ? exitCode : 1, failure);
     },
   );
   return {
@@ -243,7 +256,7 @@ function startBrowserThread(
   port: Any,
   far: Any,
 ): Thread {
-  const { name, url, source } = options;
+  const { name, url, source, onExit } = options;
   const refused = (cause?: unknown) =>
     new Error(
       url === undefined
@@ -270,7 +283,7 @@ function startBrowserThread(
     if (ended) return;
     ended = true;
     worker.terminate();
-    options.onExit(code, error);
+    onExit(code, error);
   };
   const lock = newLock();
   worker.addEventListener("message", ({ data }) => {
@@ -419,6 +432,12 @@ export function whenBooted(begin: (boot: Any, port: Port) => void): void {
   const handed = given ?? scope[HANDED];
   delete scope[HANDED];
   if (handed) return take(handed);
+  if (isMainThread()) {
+    throw new Error(
+      "Cannot run @multi/processing/worker here as it is the program of workers: " +
+        "pass its URL as the option workerUrl",
+    );
+  }
   scope.addEventListener(
     "message",
     (event: MessageEvent) => take(event.data),

@@ -36,8 +36,28 @@ export const builtin: (name: string) => Any =
 /**
  * Worker threads as on Node, loaded when first needed: on Bun, which can do
  * without, that takes longer than the rest of a thread's start.
+ *
+ * @returns The module.
+ * @throws {Error} If this runtime is too old to have it for all.
  */
-export const workerThreads = (): Any => builtin("node:worker_threads");
+export function workerThreads(): Any {
+  const threads = builtin("node:worker_threads");
+  if (threads !== undefined) return threads;
+  throw new Error(
+    "Cannot start thread as this runtime has no process.getBuiltinModule(): " +
+      "use Deno 2.9, Bun 1.4, Node 22.3 or later",
+  );
+}
+
+/**
+ * Tells whether this is the thread that the program began in.
+ *
+ * @returns Whether it is; on a page, whether this is the page's.
+ */
+export function isMainThread(): boolean {
+  if (runtime === "bun") return scope.Bun.isMainThread;
+  return usesNodeThreads ? workerThreads().isMainThread : !mayBlock;
+}
 
 /** The processors this program may use at once. */
 export const cores: number = scope.navigator?.hardwareConcurrency ??
