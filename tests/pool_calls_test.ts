@@ -237,6 +237,25 @@ test("ProcessPool runs calls although an answer waits for a module", {
   assertEquals(await outcomes([last]), ["PoolClosedError"]);
 });
 
+test("ProcessPool.join() waits for no answer that was given up", {
+  timeout,
+}, async () => {
+  const pool = new ProcessPool(1);
+  const never = `data:text/javascript,
+    await new Promise(() => {});
+    export const one = () => 1;`;
+  const give = task(poolTasks, "taskOf") as (url: string) => Promise<() => 1>;
+  const controller = new AbortController();
+  const answer = pool.apply(give, [never], { signal: controller.signal });
+  // Once it is here, it waits for the module.
+  await until(() => pool.stats().busy === 0 && pool.stats().queued === 0);
+  await pool.apply(double, [1]);
+  controller.abort();
+  assertEquals(await outcomes([answer]), ["AbortError"]);
+  pool.close();
+  await pool.join();
+});
+
 test("ProcessPool gives tasks what is of the classes that they know", {
   timeout,
 }, async () => {

@@ -238,6 +238,82 @@ for (const Pool of POOLS) {
     ]);
   });
 
+  test(
+    `${name}.imap() gives more results asked for at once than it reads ahead`,
+    {
+      timeout,
+    },
+    async () => {
+      await using pool = new Pool(1);
+      const it = pool.imap(double, counted(50));
+      const asked = Array.from({ length: 51 }, () => it.next());
+      const values = (await Promise.all(asked)).map(({ value }) => value);
+      assertEquals(
+        values,
+        [...Array(50).keys()].map(double).concat([undefined!]),
+      );
+    },
+  );
+
+  test(`${name}.imap() tells of no progress once it was left`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(2);
+    const gate = new Event();
+    const passIf = async ([isFirst, gate]: [boolean, Event]) => {
+      if (!isFirst) await gate.wait();
+    };
+    let isLeft = false;
+    let late = 0;
+    const onProgress = () => {
+      if (isLeft) late++;
+    };
+    const items: [boolean, Event][] = [[true, gate], [false, gate]];
+    for await (const _ of pool.imap(passIf, items, { onProgress })) break;
+    isLeft = true;
+    gate.set();
+    await until(() => pool.stats().busy === 0);
+    await pool.apply(double, [1]);
+    assertEquals(late, 0);
+  });
+
+  test(`${name} lets run on what a loop that was left, or a map, has begun`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(2);
+    const cells = sharedCells(2); // how many have begun to wait, and ended
+    const gate = new Event();
+    type Item = [what: string, cells: Int32Array, gate: Event];
+    const run = async ([what, cells, gate]: Item) => {
+      if (what === "wait") {
+        Atomics.add(cells, 0, 1);
+        await gate.wait();
+        Atomics.add(cells, 1, 1);
+        return;
+      }
+      const others = what === "pass" ? 1 : 2;
+      while (Atomics.load(cells, 0) < others) {
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+      if (what === "fail") throw new RangeError("fails");
+    };
+    const items = (first: string): Item[] => [
+      [first, cells, gate],
+      ["wait", cells, gate],
+    ];
+    for await (const _ of pool.imapUnordered(run, items("pass"))) break;
+    gate.set();
+    await reached(cells, 1, 1);
+    gate.clear();
+    await assertRejects(
+      () => pool.map(run, items("fail"), { chunkSize: 1 }),
+      RangeError,
+    );
+    gate.set();
+    await reached(cells, 1, 2);
+    assertEquals(pool.stats().respawned, 0);
+  });
+
   test(`${name}.imap() reads at the first next(), and never far ahead`, {
     timeout,
   }, async () => {

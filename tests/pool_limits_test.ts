@@ -356,6 +356,20 @@ for (const Pool of POOLS) {
     assertEquals(cells[0], 2);
   });
 
+  test(`${name} runs what waits behind a call that is aborted at once`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(1);
+    const controller = new AbortController();
+    const { signal } = controller;
+    const calls = [
+      pool.apply(double, [1], { signal }),
+      pool.apply(double, [2]),
+    ];
+    controller.abort();
+    assertEquals(await outcomes(calls), ["AbortError", 4]);
+  });
+
   test(`${name} leaves no listener on a signal`, { timeout }, async () => {
     await using pool = new Pool(2);
     const watched = new WatchedSignal();
