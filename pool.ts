@@ -472,7 +472,8 @@ export abstract class Pool {
    *
    * It begins to read at the first `next()`, and never reads more than four
    * chunks a process ahead of the consumer. Leaving the loop stops the reading,
-   * closes the source without waiting for it, and drops what has not begun. What
+   * closes the source without waiting for it, and drops what has not begun. Who takes
+   * results by `next()` leaves by `return()`: till then the pool keeps the iteration. What
    * the source throws then, the loop throws, unless an error has ended it; what it
    * rejects with is an uncaught error.
    *
@@ -797,6 +798,9 @@ export abstract class Pool {
  *   functions that are known to take less than 1.5 ms, by about that much, and any
  *   call while this thread keeps being late. None is once the initializer or a call
  *   was given an event, a barrier or shared memory: it may wait for another.
+ * - If the system has no thread to spare for a worker, the pool goes on with those
+ *   it has and asks again and again. With none left, calls fail with the system's
+ *   error after some three seconds.
  * - A pool with nothing to do does not keep the program from ending; nor does what
  *   runs on after a `map` that failed, or an iteration that was left.
  * - Until it ends it keeps each function that it was given, once for each source
@@ -826,6 +830,8 @@ export class ProcessPool extends Pool {
    * @throws {TypeError} If an option is not of its type, the initializer cannot
    * be sent, or `permissions` is given where the runtime cannot bound a thread.
    * @throws {DOMException} A `DataCloneError` if `initargs` cannot be sent.
+   * @throws {Error} If the system has no thread to spare for the first worker, or for
+   * one of those with an initializer.
    */
   constructor(
     processes: number = cores,

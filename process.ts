@@ -205,8 +205,9 @@ export class Process<F extends AnyFunction = AnyFunction> {
    * await process.join();
    * ```
    *
-   * @throws {Error} If the process was started before, or if the target is a task
-   * whose module this thread, a process itself, is loading right now.
+   * @throws {Error} If the process was started before, if the system has no thread
+   * to spare, or if the target is a task whose module this thread, a process itself,
+   * is loading right now.
    * @throws {DOMException} A `DataCloneError` if an argument cannot be sent.
    * @throws {TypeError} If the action of a barrier in the arguments cannot be sent.
    */

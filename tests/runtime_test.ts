@@ -8,6 +8,7 @@ import process from "node:process";
 import { runInNewContext } from "node:vm";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { Event, Process, ProcessPool } from "../mod.ts";
+import { isGlobalWorker } from "../_internal/runtime/which.ts";
 import {
   execute,
   type Module,
@@ -190,6 +191,18 @@ test("ProcessPool and Process start from the file that workerUrl names", {
   assert(await event.wait({ timeout: 10_000 }));
   assertEquals(await child.join(), 0);
 });
+
+if (!isGlobalWorker()) {
+  test("The worker's program is refused where there is no worker", {
+    timeout,
+  }, async () => {
+    await assertRejects(
+      () => import(new URL("worker.ts", root).href),
+      Error,
+      "pass its URL as the option workerUrl",
+    );
+  });
+}
 
 test("ProcessPool and Process refuse a workerUrl that is none", {
   timeout,

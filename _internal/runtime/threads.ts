@@ -14,7 +14,7 @@ import {
   type Any,
   canShareMemory,
   deno,
-  isMainThread,
+  isGlobalWorker,
   process,
   runtime,
   scope,
@@ -79,6 +79,7 @@ export interface Thread {
  * @param options The program, what it is to do and who to tell of its end.
  * @returns The thread.
  * @throws {DOMException} A `DataCloneError` if what it is to do cannot be sent.
+ * @throws {Error} If the system has no thread to spare, or the runtime is too old.
  */
 export function startThread(options: ThreadOptions): Thread {
   const Channel = usesNodeThreads
@@ -432,7 +433,7 @@ export function whenBooted(begin: (boot: Any, port: Port) => void): void {
   const handed = given ?? scope[HANDED];
   delete scope[HANDED];
   if (handed) return take(handed);
-  if (isMainThread()) {
+  if (!isGlobalWorker()) {
     throw new Error(
       "Cannot run @multi/processing/worker here as it is the program of workers: " +
         "pass its URL as the option workerUrl",

@@ -50,13 +50,14 @@ export function workerThreads(): Any {
 }
 
 /**
- * Tells whether this is the thread that the program began in.
+ * Tells whether this thread is a worker of the global `Worker`.
  *
- * @returns Whether it is; on a page, whether this is the page's.
+ * @returns Whether it is.
  */
-export function isMainThread(): boolean {
-  if (runtime === "bun") return scope.Bun.isMainThread;
-  return usesNodeThreads ? workerThreads().isMainThread : !mayBlock;
+export function isGlobalWorker(): boolean {
+  if (runtime === "bun") return !scope.Bun.isMainThread;
+  return scope.document === undefined &&
+    typeof scope.postMessage === "function";
 }
 
 /** The processors this program may use at once. */
