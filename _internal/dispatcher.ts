@@ -586,8 +586,10 @@ export class Dispatcher implements Executor {
       }
       return;
     }
+    const { count } = this.#refusals;
     later(pause, () => {
-      if (this.#refusals.isPausing) return; // it was asked since
+      if (this.#refusals.count !== count) return; // it was asked since
+      this.#refusals.ask(); // by the clock it may be a little too early
       this.#spawnDue(Infinity);
       this.#scheduler.dispatch();
     });

@@ -16,6 +16,8 @@ const PATIENCE = 5;
 
 /** How often the system has refused, and when it is asked again. */
 export class Refusals {
+  /** How many there were in all. */
+  count = 0;
   #inRow = 0;
   #until = -Infinity;
   readonly #clock: () => number;
@@ -41,12 +43,13 @@ export class Refusals {
    * @returns After how many milliseconds the system is to be asked again.
    */
   add(): number {
+    this.count++;
     const pause = Math.min(PAUSE_MS * 2 ** this.#inRow++, MAX_PAUSE_MS);
     this.#until = this.#clock() + pause;
     return pause;
   }
 
-  /** Somebody who cannot wait needs a worker: the pause is over. */
+  /** The pause is over, or somebody needs a worker who cannot wait. */
   ask(): void {
     this.#until = -Infinity;
   }

@@ -22,6 +22,7 @@ test("Refusals pauses for twice as long each time, up to a limit", () => {
   refusals.clear();
   assertFalse(refusals.isPausing);
   assertEquals(refusals.add(), 100);
+  assertEquals(refusals.count, 11);
 });
 
 test("Refusals loses its patience after five, and is asked when needed", () => {
