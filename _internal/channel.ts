@@ -117,7 +117,10 @@ export interface Channel {
   tell(until?: number): boolean;
   /** Looks, and tells. */
   drain(): boolean;
-  /** Resolves when every answer that was sent has been read. */
+  /**
+   * Resolves when every answer that was sent has been read, and what the initializer
+   * threw, if anything.
+   */
   settled(): Promise<void>;
 }
 
@@ -146,7 +149,7 @@ export interface ChannelEvents {
 /** How long a message may be on its way from a worker that has ended. */
 const PATIENCE_MS = 100;
 /** How many turns of the event loop, likewise. */
-export const PATIENCE_TURNS = 50;
+const PATIENCE_TURNS = 50;
 
 /** An answer that came as a message, perhaps one that cannot be read. */
 export type PostedWire = OutcomeWire | "unreadable";

@@ -19,7 +19,6 @@ import {
   describeToRun,
   nameOf,
 } from "./callable.ts";
-import { PATIENCE_TURNS } from "./channel.ts";
 import { PlainChannel } from "./plain_channel.ts";
 import {
   type LaneSizes,
@@ -615,12 +614,7 @@ export class Dispatcher implements Executor {
     this.#scheduler.dispatch();
     await worker.channel.settled();
     if (!this.#scheduler.workers.has(worker)) return;
-    // The message that its initializer has failed may come after its end.
-    const { channel } = worker;
-    for (let turns = PATIENCE_TURNS; turns > 0 && !channel.ready; turns--) {
-      await new Promise<void>(nextTurn);
-    }
-    const { ready } = channel;
+    const { ready } = worker.channel;
     const isIdle = worker.channel.begun() === undefined;
     const useless = this.#uselessAfter(worker);
     const endedEarly = () =>

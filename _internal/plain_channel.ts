@@ -105,7 +105,7 @@ export class PlainChannel extends Posting implements Channel {
   }
 
   async settled(): Promise<void> {
-    if (this.#call !== undefined) await this.untilAllCame();
+    if (this.#call !== undefined || !this.ready) await this.untilAllCame();
   }
 
   protected onPosted(outcome: PostedWire): void {

@@ -107,10 +107,12 @@ export const Stage = {
   Starting: 0,
   /** Its initializer has not run yet. */
   Initializing: 1,
+  /** That has failed; a message says how, and may come after the worker's end. */
+  Failed: 2,
   /** It takes calls. */
-  Ready: 2,
+  Ready: 3,
   /** It ends, which no message may tell a thread that blocks. */
-  Ending: 3,
+  Ending: 4,
 } as const;
 
 /** How many words a lane has. */

@@ -479,10 +479,14 @@ export class SharedChannel extends Posting implements Channel {
     if (!this.#hasAll) await this.untilAllCame();
   }
 
-  /** Whether every answer was read, and somebody was told of it. */
+  /**
+   * Whether every answer was read, and somebody was told of it; that the initializer
+   * has failed is the last message of all.
+   */
   get #hasAll(): boolean {
     return this.#answered.length === 0 &&
-      this.#read === Atomics.load(this.#cells, LaneCell.Written);
+      this.#read === Atomics.load(this.#cells, LaneCell.Written) &&
+      Atomics.load(this.#cells, LaneCell.Stage) !== Stage.Failed;
   }
 
   protected onPosted(outcome: PostedWire): void {

@@ -676,7 +676,7 @@ test("ProcessPool hears what its initializer threw after its worker's end", {
       set onmessage(listener: NonNullable<Port["onmessage"]>) {
         port.onmessage = async (message) => {
           await end.promise;
-          for (let i = 0; i < 3; i++) await new Promise<void>(nextTurn);
+          for (let i = 0; i < 99; i++) await new Promise<void>(nextTurn);
           listener(message);
         };
       },

@@ -114,6 +114,10 @@ export class FastLane implements Lane {
     this.#go();
   }
 
+  fail(): void {
+    Atomics.store(this.#cells, LaneCell.Stage, Stage.Failed);
+  }
+
   end(isEnding: boolean): void {
     const stage = isEnding ? Stage.Ending : Stage.Ready;
     Atomics.store(this.#cells, LaneCell.Stage, stage);

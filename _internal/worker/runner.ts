@@ -35,6 +35,8 @@ export interface Lane {
   miss(): void;
   /** The worker is ready, and says so. */
   begin(): void;
+  /** The initializer has failed; a message that says how follows. */
+  fail(): void;
   /** The worker ends by itself, or does not after all. */
   end(isEnding: boolean): void;
 }

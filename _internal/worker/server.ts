@@ -39,6 +39,7 @@ export async function runServer(job: ServerJob, port: Port): Promise<void> {
       const outcome = await runCall("apply", fn, args);
       if (!outcome.ok) throw outcome.error;
     } catch (error) {
+      lane.fail();
       return runner.post({ kind: "broken", error: toThrownWire(error) });
     }
   }

@@ -36,6 +36,7 @@ export class SlowLane implements Lane {
     if (this.#runner.spoilt) nextTurn(() => endThread(1));
   }
 
+  fail(): void {} // the pool waits for a message of any worker that was not ready
   end(): void {} // the pool hears of it
 
   miss(): void {
