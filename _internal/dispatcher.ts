@@ -120,8 +120,6 @@ export class Dispatcher implements Executor {
   readonly #gone = new Latch<void>();
   /** Calls whose answers are here, but modules that these need are not. */
   readonly #reviving = new Set<Call>();
-  /** Calls without an answer. */
-  #unfinished = 0;
   /** Whether calls are to be sent in the next turn, as some were given up. */
   #refilling = false;
   /** This thread may wait for what a call does, so all that can begin has to. */
@@ -177,7 +175,7 @@ export class Dispatcher implements Executor {
         asleep: BellCell.PoolAsleep,
         hops: HOPS,
         work: () => this.#scheduler.drain(),
-        wanted: () => this.#unfinished > 0,
+        wanted: () => !this.#isIdle,
         patient: () => true,
         rest: () => this.#scheduler.rest(),
         backlog: () => this.#scheduler.backlog(),
@@ -209,9 +207,8 @@ export class Dispatcher implements Executor {
       return call.settle({ ok: false, error: this.#failure.error });
     }
     // In this order, as the stack may be at its end: what is in the queue counts.
-    if (this.#unfinished === 0) realm.whileBlocking.add(this.#whileBlocking);
+    if (this.#isIdle) realm.whileBlocking.add(this.#whileBlocking);
     this.#scheduler.push(call);
-    this.#unfinished++;
     call.keep();
     this.#spawnDue(this.#needed()); // this thread may block until they have run it
     this.#scheduler.send();
@@ -337,7 +334,7 @@ export class Dispatcher implements Executor {
         this.#spawnSuccessor();
       }
     }
-    if (worker.channel.inFlight === 0 && this.#unfinished > 0) {
+    if (worker.channel.inFlight === 0 && !this.#isIdle) {
       scheduler.dispatch();
     } else scheduler.send();
   }
@@ -360,13 +357,25 @@ export class Dispatcher implements Executor {
   #finish(call: Call): void {
     call.letGo();
     call.spare();
-    if (--this.#unfinished > 0) return;
+    if (!this.#isIdle) return;
     realm.whileBlocking.delete(this.#whileBlocking);
     this.#endIfClosing();
   }
 
+  /**
+   * Whether it has no call. Seen from where calls are, as a count of them would be
+   * wrong for good once the stack ends between a call's end and its entry.
+   */
+  get #isIdle(): boolean {
+    const { queued, maySend, workers } = this.#scheduler;
+    // While one is sent, it is nowhere.
+    if (queued > 0 || !maySend || this.#reviving.size > 0) return false;
+    for (const { channel } of workers) if (channel.inFlight > 0) return false;
+    return true;
+  }
+
   #endIfClosing(): void {
-    if (this.#unfinished > 0 || this.#state !== "closing") return;
+    if (this.#state !== "closing" || !this.#isIdle) return;
     this.#state = "over";
     this.#endWorkers();
     this.#openIfGone();
@@ -469,9 +478,9 @@ export class Dispatcher implements Executor {
   /** How many there are calls for, beside those that there are. */
   #needed(): number {
     if (this.#due === 0 || this.#refusals.isPausing) return 0;
-    let needed = this.#unfinished;
-    for (const { left, channel } of this.#scheduler.workers) {
-      if (left > 0 || channel.inFlight > 0) needed--;
+    let needed = this.#scheduler.queued;
+    for (const { left, channel: { inFlight } } of this.#scheduler.workers) {
+      if (left > 0 || inFlight > 0) needed += inFlight - 1;
     }
     return needed;
   }

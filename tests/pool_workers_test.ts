@@ -9,6 +9,7 @@ import {
   ThreadPool,
   WorkerExitError,
 } from "../mod.ts";
+import { Call } from "../_internal/call.ts";
 import { travel } from "../_internal/dispatcher.ts";
 import { nextTurn } from "../_internal/runtime/loop.ts";
 import type { Port } from "../_internal/runtime/threads.ts";
@@ -418,6 +419,28 @@ for (const Pool of POOLS) {
     await pool.join();
   });
 }
+
+test("A pool ends although the stack did as an unsendable call had ended", {
+  timeout,
+}, async () => {
+  const pool = new ProcessPool(1);
+  await pool.apply(double, [0]);
+  const { settle } = Call.prototype;
+  Call.prototype.settle = () => {
+    throw new RangeError("of the stack");
+  };
+  try {
+    await assertRejects(
+      () => pool.apply(double, [Symbol() as Any]),
+      RangeError,
+    );
+  } finally {
+    Call.prototype.settle = settle;
+  }
+  assertEquals(await pool.apply(double, [1]), 2);
+  pool.close();
+  await pool.join();
+});
 
 test("A pool starts its first worker alone, and others as there are calls", {
   timeout,
