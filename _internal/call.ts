@@ -205,16 +205,6 @@ export function takesBuffers({ request: { transfer } }: Call): boolean {
   return transfer !== undefined && transfer.length > 0;
 }
 
-/**
- * Tells the place of a call in the order of their submission.
- *
- * @param call The call.
- * @returns Its number.
- */
-export function numberOf({ number }: Call): number {
-  return number;
-}
-
 /** Numbers about an executor. */
 export interface ExecutorStats {
   /** Calls that run. */

@@ -8,13 +8,12 @@ import {
   type Call,
   type Executor,
   type ExecutorStats,
-  numberOf,
   type Outcome,
   TOO_LATE,
 } from "./call.ts";
 import type { AnyFunction } from "./callable.ts";
+import { CallQueue } from "./call_queue.ts";
 import { Latch } from "./latch.ts";
-import { Queue } from "./queue.ts";
 import { realm } from "./realm.ts";
 import { now } from "./runtime/loop.ts";
 import { runCall } from "./run_call.ts";
@@ -31,7 +30,7 @@ export interface Initializer {
 /** The executor of a thread pool. */
 export class LocalExecutor implements Executor {
   readonly #places: number;
-  readonly #queue = new Queue<Call>();
+  readonly #queue = new CallQueue();
   /** Begins a call that waits. */
   readonly #begins = new WeakMap<Call, () => void>();
   /** The number of the next call. */
@@ -93,7 +92,7 @@ export class LocalExecutor implements Executor {
   }
 
   giveUp(calls: ReadonlySet<Call>, stop: boolean): void {
-    for (const call of this.#queue.remove(calls, numberOf)) this.#ended(call);
+    for (const call of this.#queue.remove(calls)) this.#ended(call);
     if (stop) this.#failed += calls.size;
     for (const call of calls) {
       const hasBegun = this.#running.get(call);

@@ -84,55 +84,13 @@ export class Queue<T> {
   }
 
   /**
-   * Takes one item out.
+   * Puts something in the place of an item.
    *
    * @param index How many are before it; less than the length.
-   * @returns The item.
+   * @param item What is there from now on.
    */
-  takeAt(index: number): T {
-    const at = this.#head + index;
-    const item = this.#items[at]!;
-    if (index * 2 < this.length) {
-      // The fewer are moved: calls are often given up in the order they came in.
-      this.#items.copyWithin(this.#head + 1, this.#head, at);
-      this.shift();
-    } else this.#items.splice(at, 1);
-    return item;
-  }
-
-  /**
-   * Takes items out, wherever they are. The queue has to be in the order of their
-   * numbers: thousands may be taken out one by one.
-   *
-   * @param items The items.
-   * @param numberOf Tells an item's number.
-   * @returns Those that were there.
-   */
-  remove(items: ReadonlySet<T>, numberOf: (item: T) => number): T[] {
-    if (items.size === 1) {
-      const [item] = items;
-      const index = this.#indexOf(numberOf(item!), numberOf);
-      return this.at(index) === item ? [this.takeAt(index)] : [];
-    }
-    const removed: T[] = [];
-    const kept: T[] = [];
-    for (const item of this.clear()) {
-      (items.has(item) ? removed : kept).push(item);
-    }
-    this.#items = kept;
-    return removed;
-  }
-
-  /** How many items have smaller numbers. */
-  #indexOf(number: number, numberOf: (item: T) => number): number {
-    let from = 0;
-    let to = this.length;
-    while (from < to) {
-      const middle = (from + to) >> 1;
-      if (numberOf(this.at(middle)!) < number) from = middle + 1;
-      else to = middle;
-    }
-    return from;
+  replace(index: number, item: T): void {
+    this.#items[this.#head + index] = item;
   }
 
   /**

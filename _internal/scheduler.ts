@@ -7,18 +7,12 @@
  */
 
 import { readInOrder } from "./answer_clock.ts";
-import {
-  type Call,
-  numberOf,
-  type Outcome,
-  takesBuffers,
-  UnsentError,
-} from "./call.ts";
+import { type Call, type Outcome, takesBuffers, UnsentError } from "./call.ts";
+import { CallQueue } from "./call_queue.ts";
 import type { Channel } from "./channel.ts";
 import { between } from "./claim.ts";
 import { Lead } from "./lead.ts";
 import { QUICK_US } from "./protocol.ts";
-import { Queue } from "./queue.ts";
 import { now } from "./runtime/loop.ts";
 import { cores } from "./runtime/which.ts";
 import { later } from "./wait.ts";
@@ -121,7 +115,7 @@ export class Scheduler<W extends Schedulable> {
   readonly #events: SchedulerEvents<W>;
   readonly #bell: Int32Array | undefined;
   readonly #clock: () => number;
-  readonly #queue = new Queue<Call>();
+  readonly #queue = new CallQueue();
   readonly #workers = new Set<W>();
   /** The number of the next call. */
   #number = 0;
@@ -224,7 +218,7 @@ export class Scheduler<W extends Schedulable> {
    * @returns Those that were there.
    */
   drop(calls: ReadonlySet<Call>): Call[] {
-    return this.#queue.remove(calls, numberOf);
+    return this.#queue.remove(calls);
   }
 
   /**
@@ -247,7 +241,7 @@ export class Scheduler<W extends Schedulable> {
   send(): void {
     if (!this.#allReady) this.#lookForReady();
     while (this.#maySend && this.#queue.length > 0) {
-      const call = this.#queue.at(0)!;
+      const call = this.#queue.first!;
       if (call.settled) {
         this.#queue.shift();
         this.#events.onDropped(call);
@@ -260,7 +254,7 @@ export class Scheduler<W extends Schedulable> {
       } finally {
         this.#maySend = true; // also if the stack was at its end
       }
-      if (this.#queue.at(0) !== call) continue; // a getter has ended the pool
+      if (this.#queue.first !== call) continue; // a getter has ended the pool
       if (worker === undefined) return;
       const { channel, headway } = worker;
       const isIdle = channel.unanswered === 0;
@@ -346,7 +340,7 @@ export class Scheduler<W extends Schedulable> {
     const queue = this.#queue;
     const newest = calls.reduce((most, it) => Math.max(most, it.number), -1);
     // What came back before may be older.
-    while ((queue.at(0)?.number ?? Infinity) < newest) {
+    while ((queue.first?.number ?? Infinity) < newest) {
       calls.push(queue.shift()!);
     }
     queue.unshift(calls.sort((a, b) => a.number - b.number));

@@ -1,30 +1,34 @@
-// The queue of calls beside an array that does the same.
+// The queues beside arrays that do the same.
 
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
+import { type Call, WatchedCall } from "../_internal/call.ts";
+import { CallQueue } from "../_internal/call_queue.ts";
 import { Queue } from "../_internal/queue.ts";
 import { Random } from "./_random.ts";
 
-test("Queue holds what an array would", { timeout: 20_000 }, () => {
+const timeout = 20_000;
+
+const startOf = (array: number[], length: number) => (array[0] ?? 0) - length;
+
+test("Queue holds what an array would", { timeout }, () => {
   const seed = Date.now() | 0;
   const random = new Random(seed);
   for (let round = 0; round < 20; round++) {
     const queue = new Queue<number>();
     const array: number[] = [];
     const story: string[] = [];
-    let [least, most] = [0, 0];
+    let most = 0;
     for (let step = 0; step < 400; step++) {
       const what = random.pick(
-        ["push", "unshift", "shift", "takeLast", "takeAt", "remove"],
+        ["push", "unshift", "shift", "takeLast", "replace"],
       );
       story.push(what);
-      // In order: what comes first is smaller than all others.
       const length = random.below(30);
-      if (what === "unshift") least -= length;
-      const start = what === "unshift" ? least : most;
-      if (what === "push") most += length;
+      const start = what === "unshift" ? startOf(array, length) : most;
       const few = Array.from({ length }, (_, i) => start + i);
       if (what === "push") {
+        most += length;
         for (const item of few) {
           queue.push(item);
           array.push(item);
@@ -38,24 +42,70 @@ test("Queue holds what an array would", { timeout: 20_000 }, () => {
         const count = Math.min(few.length, array.length);
         const taken = array.splice(array.length - count);
         assertEquals(queue.takeLast(count), taken);
-      } else if (what === "takeAt" && array.length > 0) {
+      } else if (array.length > 0) {
         const index = random.below(array.length);
-        assertEquals(queue.takeAt(index), array.splice(index, 1)[0]);
-      } else if (what === "remove") {
-        const items = new Set(array.filter(() => random.below(10) === 0));
-        if (random.below(2) === 0) { // one alone, which may not be there
-          items.clear();
-          items.add(array[random.below(array.length + 1)] ?? least - 1);
-        }
-        const kept = array.filter((item) => !items.has(item));
-        assertEquals(
-          queue.remove(items, (item) => item),
-          array.filter((item) => items.has(item)),
-        );
-        array.splice(0, array.length, ...kept);
+        queue.replace(index, array[index] = step);
       }
       const all = Array.from({ length: queue.length }, (_, i) => queue.at(i));
       assertEquals(all, array, `seed ${seed}: ${story.join()}`);
+    }
+  }
+});
+
+test("CallQueue holds what an array would", { timeout }, () => {
+  const seed = Date.now() | 0;
+  const random = new Random(seed);
+  const request = { kind: "apply", fn: () => {}, payload: [] } as const;
+  let number = 0;
+  const newCall = () => {
+    const call = new WatchedCall(request, () => {});
+    call.number = number++;
+    return call;
+  };
+  const numbers = (calls: Call[]) => calls.map((it) => it.number);
+  for (const size of [30, 300, 3000]) {
+    const queue = new CallQueue();
+    let array: Call[] = [];
+    const story: string[] = [];
+    let shifted: Call[] = [];
+    for (let step = 0; step < 300; step++) {
+      const what = random.pick(["push", "shift", "unshift", "few", "many"]);
+      story.push(what);
+      const length = random.below(size);
+      if (what === "push") {
+        for (let i = 0; i < length; i++) {
+          const call = newCall();
+          queue.push(call);
+          array.push(call);
+        }
+      } else if (what === "shift") {
+        for (let i = 0; i < length && array.length > 0; i++) {
+          shifted.push(queue.shift()!);
+          assertEquals(shifted.at(-1) === array.shift(), true);
+        }
+      } else if (what === "unshift") {
+        queue.unshift(shifted);
+        array.unshift(...shifted);
+        shifted = [];
+      } else {
+        const some = what === "few" ? 30 : 2;
+        const calls = new Set(array.filter(() => random.below(some) === 0));
+        // And some that are not there, or have been, before or behind.
+        const others = [newCall(), ...shifted.slice(0, 3)];
+        const removed = queue.remove(new Set([...calls, ...others]));
+        assertEquals(numbers(removed), numbers([...calls]));
+        assertEquals(queue.remove(calls), []);
+        array = array.filter((it) => !calls.has(it));
+      }
+      const told = `seed ${seed}: ${story.join()}`;
+      assertEquals(queue.length, array.length, told);
+      assertEquals(queue.first === array[0], true, told);
+      if (step % 30 === 0) {
+        const calls = queue.clear();
+        assertEquals(numbers(calls), numbers(array), told);
+        assertEquals(queue.length, 0);
+        queue.unshift(calls);
+      }
     }
   }
 });
