@@ -32,7 +32,8 @@ import {
   refuse,
 } from "./_internal/check.ts";
 import { encode, located } from "./_internal/codec.ts";
-import { Dispatcher, type DispatcherOptions } from "./_internal/dispatcher.ts";
+import type { CrewOptions } from "./_internal/crew.ts";
+import { Dispatcher } from "./_internal/dispatcher.ts";
 import {
   PoolClosedError,
   timeoutError,
@@ -934,7 +935,7 @@ const NO_LIMITS: Limits = { timeout: Infinity };
 
 function openDispatcher(
   initializer: { fn: AnyFunction; args: unknown[] } | undefined,
-  options: Omit<DispatcherOptions, "initializer">,
+  options: Omit<CrewOptions, "initializer">,
 ): Dispatcher {
   if (initializer === undefined) {
     return new Dispatcher({ ...options, initializer });

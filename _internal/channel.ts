@@ -25,6 +25,7 @@ import { fromThrownWire } from "./error_wire.ts";
 import { blame, pack, type Parcel, unpack } from "./payload.ts";
 import {
   type FromServer,
+  type LaneMemory,
   MAX_DEFINITIONS,
   type OutcomeWire,
   type ToServer,
@@ -37,6 +38,8 @@ import { hearsOn } from "./runtime/which.ts";
 
 /** The pool's end of the way to one worker. */
 export interface Channel {
+  /** What the worker is told of it, where memory can be shared. */
+  readonly memory: LaneMemory | undefined;
   /** Whether the worker's program has begun. */
   readonly started: boolean;
   /** Whether the worker has run its initializer. */

@@ -35,6 +35,7 @@ export class PlainChannel extends Posting implements Channel {
   /** What was sent may have begun: nothing is sent before the worker is ready. */
   readonly waiting = 0;
 
+  readonly memory = undefined;
   readonly started = true; // as far as anyone knows
   readonly ending = false; // that comes as a message
   readonly claimed = 0;

@@ -80,7 +80,6 @@ const RING_AGAIN_MS = 1000;
 
 /** Both lanes. */
 export class SharedChannel extends Posting implements Channel {
-  /** What the worker needs to know of it. */
   readonly memory: LaneMemory;
   readonly #cells: Int32Array;
   readonly #calls: Ring;
