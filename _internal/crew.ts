@@ -12,11 +12,12 @@ import type { Channel, ChannelEvents } from "./channel.ts";
 import { Child } from "./child.ts";
 import { isCloneError, type ValueWire } from "./codec.ts";
 import { WorkerExitError } from "./errors.ts";
+import { noHeadway } from "./headway.ts";
 import { Latch } from "./latch.ts";
 import { Refusals } from "./refusals.ts";
 import { nextTurn, now } from "./runtime/loop.ts";
 import { stopsBusyThreads } from "./runtime/which.ts";
-import { noHeadway, type Schedulable, type Scheduler } from "./scheduler.ts";
+import type { Schedulable, Scheduler } from "./scheduler.ts";
 import { later } from "./wait.ts";
 
 /** What a crew is made with. */

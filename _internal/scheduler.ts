@@ -10,44 +10,24 @@ import { readInOrder } from "./answer_clock.ts";
 import { type Call, type Outcome, takesBuffers, UnsentError } from "./call.ts";
 import { CallQueue } from "./call_queue.ts";
 import type { Channel } from "./channel.ts";
-import { between } from "./claim.ts";
+import {
+  DEAF_MS,
+  type Headway,
+  Headways,
+  lookAt,
+  STUCK_MS,
+} from "./headway.ts";
 import { Lead } from "./lead.ts";
 import { QUICK_US } from "./protocol.ts";
 import { now } from "./runtime/loop.ts";
 import { cores } from "./runtime/which.ts";
 import { later } from "./wait.ts";
-
-/**
- * About what this thread takes to send a call and to read its answer, in
- * microseconds: calls that take as long keep as many workers busy, and more of
- * them would only take its core.
- */
-const CALL_US = 1;
-
-/**
- * Where this thread and the busy workers have all the cores, another worker only
- * takes turns with them: calls that take less than this together are not worth it.
- */
-const SHARE_US = 200;
+import { worthwhile } from "./worthwhile.ts";
 
 /** After so many answers of others, none of its own between, the hot worker gives way. */
 const RIVAL_ANSWERS = 4;
 
-/** Quick calls that have not begun after this wait behind one that is not. */
-const STUCK_MS = 5;
-
-/**
- * A worker that has not begun what it was sent while it was idle is deaf after this,
- * and gets twice as long the next time, up to a limit: something that an earlier call
- * has left keeps it busy, or it has ended without a word.
- */
-const DEAF_MS = 20;
-const MAX_DEAF = 6;
-
-/** After so many calls that each of the others has begun since, a worker is passed. */
-const PASSING_CALLS = 4;
-
-/** Once one was, no more than this are sent ahead to any: they may have to come back. */
+/** Once a worker was passed, no more are sent ahead to any: they may have to come back. */
 const CALLS_AHEAD = 16;
 
 /** After so many answers with no worker passed again, twice as many are. */
@@ -63,23 +43,6 @@ const READS_PER_LOOK = 1024;
 const ATTEND_SHARE = 0.1;
 const MIN_ATTEND_MS = 0.1;
 const MAX_ATTEND_MS = 10;
-
-/** How far a worker has come; only a {@linkcode Scheduler} changes it. */
-export interface Headway {
-  /** What it had claimed when that was last looked at, and since when. */
-  claimed: number;
-  since: number;
-  /** It was idle when it was sent what it has, and was not looked at since. */
-  fresh: boolean;
-  /** How many calls had begun in all workers then. */
-  before: number;
-  /** It is at a call that others pass, and is sent no other until it has answered. */
-  passed: boolean;
-  /** What it was sent last was known to be short, and may have been sent ahead. */
-  short: boolean;
-  /** How often in a row it was deaf: another comes first, and none goes behind. */
-  deaf: number;
-}
 
 /** A worker, for whoever gives it calls. */
 export interface Schedulable {
@@ -117,12 +80,11 @@ export class Scheduler<W extends Schedulable> {
   readonly #clock: () => number;
   readonly #queue = new CallQueue();
   readonly #workers = new Set<W>();
+  readonly #headways: Headways;
   /** The number of the next call. */
   #number = 0;
   /** How often answers were read. */
   #reads = 0;
-  /** How many calls have begun. */
-  #begun = 0;
   /** How many short calls a worker has ahead, and how many answers came since. */
   #ahead = Infinity;
   #calm = 0;
@@ -161,6 +123,7 @@ export class Scheduler<W extends Schedulable> {
     this.#events = events;
     this.#bell = bell;
     this.#clock = clock;
+    this.#headways = new Headways(this.#workers, clock);
     this.#lead = new Lead(clock);
   }
 
@@ -185,8 +148,7 @@ export class Scheduler<W extends Schedulable> {
    * @param worker The worker.
    */
   add(worker: W): void {
-    worker.headway.since = this.#clock();
-    worker.headway.before = this.#begun;
+    this.#headways.begin(worker.headway);
     this.#workers.add(worker);
     this.#allReady = false;
   }
@@ -303,8 +265,9 @@ export class Scheduler<W extends Schedulable> {
     }
     this.dispatch();
     const time = this.#clock();
-    if (!again || this.#attended.begun !== this.#begun) {
-      this.#attended = { begun: this.#begun, since: time };
+    const { begun } = this.#headways;
+    if (!again || this.#attended.begun !== begun) {
+      this.#attended = { begun, since: time };
     }
     if (this.#queue.length === 0) return MAX_ATTEND_MS;
     const pause = (time - this.#attended.since) * ATTEND_SHARE;
@@ -400,10 +363,10 @@ export class Scheduler<W extends Schedulable> {
       least = Math.min(least, waiting * pace);
     }
     if (busy < cores) return 0;
-    this.#look();
+    this.#headways.look();
     for (const { channel, headway } of this.#workers) {
       // One that is not quick after all may have to give its calls to others.
-      if (channel.unanswered > 0 && !this.#goesOn(headway)) return 0;
+      if (channel.unanswered > 0 && !this.#headways.goesOn(headway)) return 0;
     }
     return least / 1000;
   }
@@ -537,8 +500,7 @@ export class Scheduler<W extends Schedulable> {
    */
   #recallUnheard(): boolean {
     if (!this.#maySend) return false;
-    this.#look();
-    const time = this.#clock();
+    this.#headways.look();
     const unheard: W[] = [];
     let best = Infinity; // of those who are idle
     for (const worker of this.#workers) {
@@ -551,10 +513,10 @@ export class Scheduler<W extends Schedulable> {
       }
     }
     for (const worker of unheard) {
-      const { channel, headway } = worker;
-      const patience = DEAF_MS * 2 ** Math.min(headway.deaf, MAX_DEAF);
-      const isDeaf = time - headway.since >= patience + channel.reading;
-      if (best === Infinity || !(isDeaf || best < headway.deaf)) continue;
+      if (best === Infinity) break; // nobody could have them
+      const { headway } = worker;
+      const isDeaf = this.#headways.isDeaf(worker);
+      if (!isDeaf && best >= headway.deaf) continue;
       if (isDeaf) headway.deaf++;
       this.#cool(worker);
       this.requeue(this.takeBack(worker));
@@ -614,7 +576,7 @@ export class Scheduler<W extends Schedulable> {
       }
       if (!idle || fullest === undefined) return again;
       const hotIsIdle = this.#hot?.channel.unanswered === 0;
-      const limit = this.#goesOn(fullest.headway)
+      const limit = this.#headways.goesOn(fullest.headway)
         ? worthwhile(fullest.channel.pace, most + 1, cores)
         : Infinity;
       const leave = !hotIsIdle && busy >= limit;
@@ -640,106 +602,12 @@ export class Scheduler<W extends Schedulable> {
    * that has not begun.
    */
   #dealAnew(): void {
-    if (!this.#lookForPassed()) return;
+    if (!this.#headways.lookForPassed()) return;
     this.#ahead = CALLS_AHEAD;
     this.#calm = 0;
     this.#takeAllBack();
     this.send();
   }
-
-  /**
-   * Looks who is at a call that others pass.
-   *
-   * @returns Whether calls wait behind one.
-   */
-  #lookForPassed(): boolean {
-    this.#look();
-    const going: W[] = [];
-    let any = false;
-    for (const worker of this.#workers) {
-      lookAt(worker);
-      if (!worker.headway.passed) going.push(worker);
-    }
-    let others = going.length - 1;
-    for (const { channel: { waiting, unanswered }, headway } of going) {
-      const isPassed = others > 0 && unanswered > waiting &&
-        this.#begun - headway.before >= others * PASSING_CALLS;
-      if (!isPassed) continue;
-      headway.passed = true;
-      others--;
-      if (waiting > 0) any = true;
-    }
-    return any;
-  }
-
-  /** Whether a worker has begun a call, or was sent its first ones, lately. */
-  #goesOn({ since, fresh }: Headway): boolean {
-    return fresh || this.#clock() - since < STUCK_MS;
-  }
-
-  /** Looks how many calls have begun since the last look, and where. */
-  #look(): void {
-    const time = this.#clock();
-    const moved: Headway[] = [];
-    for (const { channel: { claimed }, headway } of this.#workers) {
-      if (headway.fresh) {
-        headway.fresh = false;
-        headway.since = time;
-      }
-      const more = between(headway.claimed, claimed);
-      if (more === 0) continue;
-      headway.claimed = claimed;
-      headway.since = time;
-      headway.deaf = 0;
-      this.#begun += more;
-      moved.push(headway);
-    }
-    for (const headway of moved) headway.before = this.#begun;
-  }
-}
-
-/**
- * How far a worker has come that has yet to begin.
- *
- * @returns Its headway.
- */
-export function noHeadway(): Headway {
-  return {
-    claimed: 0,
-    since: 0,
-    fresh: false,
-    before: 0,
-    passed: false,
-    short: false,
-    deaf: 0,
-  };
-}
-
-/**
- * How many workers some calls are worth: one that gets to all of them sooner than
- * another could be woken, and else no more than there are cores for, or than this
- * thread can keep busy.
- *
- * @param pace How many microseconds a call takes.
- * @param calls How many there are.
- * @param cores How many cores.
- * @returns The number; `Infinity` for calls that are not quick.
- */
-export function worthwhile(
-  pace: number,
-  calls: number,
-  cores: number,
-): number {
-  if (pace >= QUICK_US) return Infinity;
-  const together = pace * calls;
-  if (together < QUICK_US) return 1;
-  return Math.min(together < SHARE_US ? cores - 1 : cores, pace / CALL_US);
-}
-
-/** Reads a worker's answers; of these nobody need be told, so that one may go on. */
-function lookAt({ channel, headway }: Schedulable): void {
-  channel.look();
-  if (channel.unanswered === 0) headway.passed = false;
 }
 
 /** Whether a worker may be sent another call. */

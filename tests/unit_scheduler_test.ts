@@ -8,6 +8,7 @@ import type { Channel, Lag } from "../_internal/channel.ts";
 import { claim } from "../_internal/claim.ts";
 import { Definitions } from "../_internal/definitions.ts";
 import { writeValue } from "../_internal/frame.ts";
+import { noHeadway } from "../_internal/headway.ts";
 import {
   AnswerFrame,
   BELL_CELLS,
@@ -18,13 +19,9 @@ import {
 import { HEADER, ringOf } from "../_internal/ring.ts";
 import { now } from "../_internal/runtime/loop.ts";
 import { cores } from "../_internal/runtime/which.ts";
-import {
-  noHeadway,
-  type Schedulable,
-  Scheduler,
-  worthwhile,
-} from "../_internal/scheduler.ts";
+import { type Schedulable, Scheduler } from "../_internal/scheduler.ts";
 import { SharedChannel } from "../_internal/shared_channel.ts";
+import { worthwhile } from "../_internal/worthwhile.ts";
 import { Random } from "./_random.ts";
 
 const timeout = 20_000;
