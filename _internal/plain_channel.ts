@@ -6,8 +6,9 @@
  */
 
 import type { Call } from "./call.ts";
-import { type Channel, type PostedWire, Posting } from "./channel.ts";
+import type { Channel } from "./channel.ts";
 import { toWallClock } from "./limits.ts";
+import { type PostedWire, Posting } from "./posting.ts";
 import { stopsBusyThreads } from "./runtime/which.ts";
 
 /** Messages only, one call at a time. */

@@ -10,13 +10,7 @@
 import { isLater, timeOf } from "./answer_clock.ts";
 import { type Call, DROPPED, takesBuffers, UnsentError } from "./call.ts";
 import type { AnyFunction } from "./callable.ts";
-import {
-  type Channel,
-  type ChannelEvents,
-  type Lag,
-  type PostedWire,
-  Posting,
-} from "./channel.ts";
+import type { Channel, ChannelEvents, Lag } from "./channel.ts";
 import * as claims from "./claim.ts";
 import { announce } from "./consumer.ts";
 import type { Definitions } from "./definitions.ts";
@@ -31,6 +25,7 @@ import {
   Stage,
 } from "./protocol.ts";
 import { toWallClock } from "./limits.ts";
+import { type PostedWire, Posting } from "./posting.ts";
 import { Queue } from "./queue.ts";
 import { follow, HEADER, lead, type Ring, ringOf, roomAt } from "./ring.ts";
 import { now, wallClock } from "./runtime/loop.ts";
