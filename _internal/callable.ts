@@ -4,9 +4,10 @@
  * @module
  */
 
-import { tidyStack } from "./stack.ts";
 import { type Exports, importModule } from "./import_module.ts";
 import { realm, type TaskReference } from "./realm.ts";
+import { evaluate, isClass, isNative, textOf } from "./source_text.ts";
+import { tidyStack } from "./stack.ts";
 
 /** Any function. */
 // deno-lint-ignore no-explicit-any
@@ -55,22 +56,6 @@ export function ownName(fn: AnyFunction): string {
 }
 
 /**
- * What may stand between two words of a function's text. There is one way to
- * read it, or a text that does not match would take for ever.
- */
-const GAP = String
-  .raw`(?:\s|/\*(?:(?!\*/)[^])*\*/|//.*(?:[\n\r\u2028\u2029]|$))*`;
-/** A class; no method of a name that is, or begins with, "class". */
-const CLASS = new RegExp(
-  String.raw`^class(?![\p{ID_Continue}$\\\u200c\u200d]|${GAP}\()`,
-  "u",
-);
-/** What comes before the name of a method, and how that begins. */
-const METHOD = new RegExp(
-  String.raw`^((?:(?:async|get|set)\b(?!${GAP}\()${GAP})?(?:\*${GAP})?)([#[]?)`,
-);
-
-/**
  * Describes a function so that another thread can run it.
  *
  * @param fn The function.
@@ -82,15 +67,15 @@ export function describe(fn: AnyFunction): CallableWire {
   if (task !== undefined) return { kind: "task", ...task };
   let wire = described.get(fn);
   if (wire === undefined) {
-    const text = Function.prototype.toString.call(fn);
-    if (/\{\s*\[native code\]\s*\}\s*$/.test(text)) {
+    const text = textOf(fn);
+    if (isNative(text)) {
       throw new TypeError(
         `Cannot send ${nameOf(fn)} as it is bound or native and has no ` +
           `source text: wrap it in a function that calls it, and takes what it ` +
           `is bound to as an argument, or mark a function of a module with task()`,
       );
     }
-    if (CLASS.test(text)) {
+    if (isClass(text)) {
       throw new TypeError(
         `Cannot send ${nameOf(fn)} as it is a class: send a function that ` +
           `constructs it`,
@@ -214,87 +199,6 @@ function compile({ text, name }: SourceWire): AnyFunction {
   const fn = evaluate(text, name);
   selfContained.set(fn, name);
   return fn;
-}
-
-/** What an arrow function sees of the function around it, beside `this`. */
-const OF_A_FUNCTION = /\barguments\b|\bnew\s*\.\s*target\b/;
-
-/**
- * What esbuild, and so `tsx` and others, puts round the functions in a function to
- * keep their names.
- */
-const KEEP_NAME = "=(it,value)=>" +
-  "Object.defineProperty(it,'name',{value,configurable:true});";
-/** What it is called; in a bundle of a bundle `__name2`, and so on. */
-const KEEPS_NAME = /(?<![.\w$])__name\d*(?=\()/g;
-
-/** Indirect: the text sees the globals and nothing of this module. */
-const evaluateGlobally = eval;
-
-function evaluate(text: string, name: string): AnyFunction {
-  const label = name.replace(/[^\w$.-]/g, "_") || "anonymous";
-  const url = `\n//# sourceURL=multiprocessing:${label}`;
-  // In a function, or "this" of an arrow function would be the global object; but
-  // that has arguments, which an arrow function must not see.
-  const helpers = [...new Set(text.match(KEEPS_NAME))];
-  const start = `"use strict";${
-    helpers.map((it) => `const ${it}${KEEP_NAME}`).join("")
-  }`;
-  const attempt = (expression: string) =>
-    OF_A_FUNCTION.test(text)
-      ? evaluateGlobally(`${start}(${expression}\n)${url}`)
-      : evaluateGlobally(
-        `(function(){${start}return(${expression}\n)})${url}`,
-      )();
-  let failure: unknown;
-  for (const form of forms(text)) {
-    try {
-      const value = attempt(form);
-      if (typeof value === "function") return value;
-      const [key] = Reflect.ownKeys(value);
-      const property = Object.getOwnPropertyDescriptor(value, key!)!;
-      return property.value ?? property.get ?? property.set;
-    } catch (error) {
-      failure ??= error;
-    }
-  }
-  if (failure instanceof EvalError) {
-    throw new Error(
-      `Cannot compile function "${name}" from its source text as a Content ` +
-        `Security Policy forbids eval() in this thread: mark a function of a ` +
-        `module with task(), or serve the worker file with a policy that says ` +
-        `"script-src 'unsafe-eval'"`,
-      { cause: failure },
-    );
-  }
-  throw new SyntaxError(
-    `Cannot compile function "${name}" from its source text: ${
-      (failure as Error).message
-    } (a function that is sent to another thread has no import.meta, super or ` +
-      `private names of what is around it: pass what it needs as arguments, or ` +
-      `mark the function of a module with task())`,
-    { cause: failure },
-  );
-}
-
-/**
- * The expressions that a function's text may be: itself, or a method, whose
- * private or computed name is replaced as it means nothing elsewhere. Where
- * the brackets of a computed name end, only the parser knows, so each is tried.
- */
-function* forms(text: string): Generator<string> {
-  yield text;
-  const [, prefix = "", name = ""] = METHOD.exec(text) ?? [];
-  if (name === "#") {
-    yield `{${prefix} ${text.slice(prefix.length + 1)}}`;
-  } else if (name === "[") {
-    for (let at = -1; (at = text.indexOf("]", at + 1)) >= 0;) {
-      yield `{${prefix} _${text.slice(at + 1)}}`; // Bun: async["name"]()
-    }
-  } else {
-    yield `{${text}}`;
-    if (text.startsWith("(")) yield `{_${text}}`; // V8: static() of no static method
-  }
 }
 
 /** Why tasks were not found, for who cannot wait to be told. */
