@@ -15,15 +15,21 @@ import {
   reviveValue,
   type TaskWire,
 } from "./callable.ts";
+import {
+  type Content,
+  contentOf,
+  isError,
+  isMap,
+  isOfSharedMemory,
+  isOpaque,
+  isPlainTagged,
+  isSet,
+  segmentOf,
+  simpleContent,
+} from "./content.ts";
 import { afterwards } from "./promises.ts";
 import { realm } from "./realm.ts";
-import { isSharedMemory } from "./runtime/memory.ts";
-import {
-  hasItemsOnly,
-  isDisguised,
-  isEmptied,
-  isRuinedInside,
-} from "./runtime/values.ts";
+import { isDisguised, isEmptied, isRuinedInside } from "./runtime/values.ts";
 import { MAX_DEPTH } from "./runtime/which.ts";
 import { reviveShared, type SharedWire } from "./shared.ts";
 
@@ -162,7 +168,7 @@ export function located(
       !onPath.has(child) && !clones(child)
     );
     if (index < 0) break;
-    path += keyOf(inner, index);
+    path += segmentOf(inner, index);
     value = inner.values[index];
   }
   return unsendableError(path, owner, message);
@@ -207,131 +213,6 @@ function clones(value: unknown): boolean {
   }
 }
 
-const sizeOf = {
-  Map: Object.getOwnPropertyDescriptor(Map.prototype, "size")!.get!,
-  Set: Object.getOwnPropertyDescriptor(Set.prototype, "size")!.get!,
-};
-
-/** Whether a value is a map, and not one in name only. */
-export function isMap(value: object): value is Map<unknown, unknown> {
-  return isOf(Map, value) && has(sizeOf.Map, value);
-}
-
-/** Whether a value is a set, likewise. */
-export function isSet(value: object): value is Set<unknown> {
-  return isOf(Set, value) && has(sizeOf.Set, value);
-}
-
-/** Whether an object seems to be of a class, perhaps of another global's. */
-function isOf(type: MapConstructor | SetConstructor, value: object): boolean {
-  return value instanceof type ||
-    Object.prototype.toString.call(value) === `[object ${type.name}]`;
-}
-
-function has(size: () => number, value: object): boolean {
-  try {
-    Reflect.apply(size, value, []);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** What a scan of a value goes into. */
-interface Content {
-  values: unknown[];
-  /** The keys of the values; those of a map are among these, "items" have numbers. */
-  keys: string[] | "map" | "set" | "items";
-  isArray?: boolean;
-  isError?: boolean;
-  /** It holds nothing that needs a look, so that its values are left out. */
-  isLeaf?: boolean;
-}
-
-function contentOf(value: unknown): Content {
-  if (typeof value !== "object" || value === null) return NO_CONTENT;
-  if (isMap(value)) return { values: [...value].flat(), keys: "map" };
-  if (isSet(value)) return { values: [...value], keys: "set" };
-  if (isError(value)) {
-    const cause = Object.getOwnPropertyDescriptor(value, "cause");
-    return cause && Object.hasOwn(cause, "value")
-      ? { values: [cause.value], keys: ["cause"], isError: true }
-      : NO_CONTENT;
-  }
-  if (isOpaque(value)) return NO_CONTENT;
-  const keys = Object.keys(value);
-  const values = keys.map((key) => (value as Record<string, unknown>)[key]);
-  return { values, keys, isArray: Array.isArray(value) };
-}
-
-const NO_CONTENT: Content = { values: [], keys: [] };
-
-/** How the way to a value is written. */
-function keyOf({ values, keys, isArray }: Content, index: number): string {
-  if (keys === "set") return `.values()[${index}]`;
-  if (keys === "items") return `[${index}]`;
-  if (keys === "map") {
-    const entry = index >> 1;
-    if (index % 2 === 0) return `.keys()[${entry}]`;
-    const key = values[index - 1];
-    return typeof key === "string"
-      ? `.get(${JSON.stringify(key)})`
-      : `.values()[${entry}]`;
-  }
-  const key = keys[index]!;
-  if (isArray && /^\d+$/.test(key)) return `[${key}]`;
-  return /^[A-Za-z_$][\w$]*$/.test(key)
-    ? `.${key}`
-    : `[${JSON.stringify(key)}]`;
-}
-
-/** Whether structured clone takes the object by its internal slots, not its properties. */
-function isOpaque(value: object): boolean {
-  if (isPlainTagged(value)) return false;
-  return ArrayBuffer.isView(value) || value instanceof ArrayBuffer ||
-    value instanceof Date || value instanceof RegExp ||
-    isError(value) || isBoxed(value) ||
-    value instanceof MessagePort || // Deno's has properties of its own
-    isSharedMemory(value);
-}
-
-/** Whether an object is memory that threads share, or looks into such. */
-function isOfSharedMemory(value: object): boolean {
-  const hasBuffer = ArrayBuffer.isView(value) ||
-    Object.prototype.toString.call(value) === "[object WebAssembly.Memory]";
-  return isSharedMemory(
-    hasBuffer ? (value as { buffer: unknown }).buffer : value,
-  );
-}
-
-/** Whether an object is a primitive value in a box. */
-function isBoxed(value: object): boolean {
-  return value instanceof String || value instanceof Number ||
-    value instanceof Boolean || value instanceof BigInt;
-}
-
-/**
- * Tells whether an object is an error, perhaps of another global, and not one in
- * name only.
- *
- * @param value The object.
- * @returns Whether it is.
- */
-export function isError(value: object): boolean {
-  const tag = Object.prototype.toString.call(value);
-  return (tag === ERROR_TAG && !(Symbol.toStringTag in value)) ||
-    (value instanceof Error && tag !== PLAIN_TAG);
-}
-
-const ERROR_TAG = "[object Error]";
-
-const PLAIN_TAG = Object.prototype.toString.call({});
-
-/** Whether an object is in truth no error or boxed value, whatever its prototype says. */
-function isPlainTagged(value: object): boolean {
-  return Object.prototype.toString.call(value) === PLAIN_TAG;
-}
-
 /** What an object is that must not be sent, although a clone of it may succeed. */
 function refusal(value: object): string | undefined {
   if (isDisguised(value)) return "a proxy or an arguments object";
@@ -372,7 +253,9 @@ function scan(
   /** What it is in, and how much of that it has seen. */
   const inside: { content: Content; next: number }[] = [];
   const refuse = (what: string, levels = inside): never => {
-    const path = levels.map(({ content, next }) => keyOf(content, next - 1));
+    const path = levels.map(({ content, next }) =>
+      segmentOf(content, next - 1)
+    );
     throw cloneError(what, name + path.join(""), owner);
   };
   const visit = (value: unknown) => {
@@ -420,40 +303,6 @@ function scan(
     else visit(values[last.next++]);
   }
   return { stands, memory };
-}
-
-/**
- * The content of what most objects are, without a look at all that they might be
- * instead: plain objects, and arrays that hold nothing but their items.
- */
-function simpleContent(value: object): Content | undefined {
-  if (isDisguised(value)) return undefined;
-  const prototype = Object.getPrototypeOf(value);
-  if (prototype === Object.prototype && isPlainTagged(value)) {
-    const values = Object.values(value);
-    if (values.every(isLeaf)) return LEAF_OBJECT;
-    return { values, keys: Object.keys(value) };
-  }
-  if (prototype !== Array.prototype || !Array.isArray(value)) return undefined;
-  let isLeafOnly = true;
-  for (let i = 0; i < value.length; i++) {
-    const item = value[i];
-    if (typeof item === "number") continue;
-    // There may be very many holes, and few items: its keys tell sooner.
-    if (item === undefined && !(i in value)) return undefined;
-    isLeafOnly &&= isLeaf(item);
-  }
-  if (!hasItemsOnly(value)) return undefined;
-  return isLeafOnly ? LEAF_ARRAY : { values: value.slice(), keys: "items" };
-}
-
-const LEAF_OBJECT: Content = { values: [], keys: [], isLeaf: true };
-const LEAF_ARRAY: Content = { ...LEAF_OBJECT, isArray: true };
-
-/** Whether a value needs no look. */
-function isLeaf(value: unknown): boolean {
-  return value === null || (typeof value !== "object" &&
-    typeof value !== "function" && typeof value !== "symbol");
 }
 
 /** Copies what structured clone would go through, with stand-ins for what is shared. */

@@ -5,7 +5,8 @@
  * @module
  */
 
-import { decode, encode, isError, type ValueWire } from "./codec.ts";
+import { decode, encode, type ValueWire } from "./codec.ts";
+import { isError } from "./content.ts";
 import { isBranded } from "./brand.ts";
 import { OWN_ERRORS } from "./errors.ts";
 import { tidyStack } from "./stack.ts";

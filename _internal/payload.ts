@@ -5,14 +5,8 @@
  */
 
 import { isIntegers, isNumbers } from "./frame.ts";
-import {
-  decode,
-  encode,
-  isMap,
-  isSet,
-  located,
-  type ValueWire,
-} from "./codec.ts";
+import { decode, encode, located, type ValueWire } from "./codec.ts";
+import { isMap, isSet } from "./content.ts";
 import { afterwards } from "./promises.ts";
 import type { Numbers, PayloadWire } from "./protocol.ts";
 import {
