@@ -7,12 +7,12 @@
 import {
   AwaitedCall,
   callBack,
+  CallbackCall,
   type CallRequest,
   type Executor,
   type Host,
   type ItemsOptions,
   type Progress,
-  WatchedCall,
 } from "./_internal/call.ts";
 import {
   type AnyFunction,
@@ -327,7 +327,7 @@ export abstract class Pool {
     options: ApplyAsyncOptions<Awaited<ReturnType<F>>> = {},
   ): AsyncResult<Awaited<ReturnType<F>>> {
     checkCallbacks(options, "apply function");
-    return watched(this.#apply(fn, args, options, true), options);
+    return asyncResultOf(this.#apply(fn, args, options, true), options);
   }
 
   /**
@@ -401,7 +401,7 @@ export abstract class Pool {
     options: MapAsyncOptions<Awaited<R>> = {},
   ): AsyncResult<Awaited<R>[]> {
     checkCallbacks(options, "map function");
-    return watched(this.#map("map", fn, iterable, options), options);
+    return asyncResultOf(this.#map("map", fn, iterable, options), options);
   }
 
   /**
@@ -464,7 +464,7 @@ export abstract class Pool {
     options: MapAsyncOptions<Awaited<R>> = {},
   ): AsyncResult<Awaited<R>[]> {
     checkCallbacks(options, "starmap function");
-    return watched(this.#map("starmap", fn, iterable, options), options);
+    return asyncResultOf(this.#map("starmap", fn, iterable, options), options);
   }
 
   /**
@@ -704,7 +704,7 @@ export abstract class Pool {
       const action = () => `run ${nameOf(request.fn)}`;
       const none = reachedAtOnce(limits, action);
       if (none) return reject(none.error);
-      const call = new WatchedCall(request, (outcome) => {
+      const call = new CallbackCall(request, (outcome) => {
         unwatch();
         if (outcome.ok) resolve(outcome.value);
         else if (outcome.late) reject(timeoutError(action(), limits.timeout));
@@ -1005,7 +1005,7 @@ function checkCallbacks(
   }
 }
 
-function watched<T>(
+function asyncResultOf<T>(
   promise: Promise<T>,
   options: {
     callback?: ((value: T) => unknown) | undefined;

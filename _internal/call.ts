@@ -84,7 +84,7 @@ export class UnsentError {
 /** A worker that has the payload of a call which it is not to run, by number. */
 export interface KeptPayload {
   /** The way to the worker. */
-  readonly by: { spare(numbers: number[]): void };
+  readonly by: { forget(numbers: number[]): void };
   /** The payload's number there. */
   readonly number: number;
 }
@@ -127,10 +127,10 @@ export abstract class Call {
   }
 
   /** Its payload is not needed any more where it was kept. */
-  spare(): void {
+  forgetPayload(): void {
     const { kept } = this;
     this.kept = undefined;
-    kept?.by.spare([kept.number]);
+    kept?.by.forget([kept.number]);
   }
 
   /** Tells whoever waits for it how it ended; called once. */
@@ -149,7 +149,7 @@ export abstract class Call {
 }
 
 /** A call whose end is told to a function. */
-export class WatchedCall extends Call {
+export class CallbackCall extends Call {
   readonly #answer: (outcome: Outcome) => void;
 
   /**

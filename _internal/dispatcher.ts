@@ -280,7 +280,7 @@ export class Dispatcher implements Executor {
 
   #finish(call: Call): void {
     call.letGo();
-    call.spare();
+    call.forgetPayload();
     if (!this.#isIdle) return;
     realm.whileBlocking.delete(this.#whileBlocking);
     this.#endIfDone();

@@ -7,10 +7,10 @@
 import {
   type Call,
   callBack,
+  CallbackCall,
   type Host,
   type ItemsOptions,
   type Outcome,
-  WatchedCall,
 } from "./call.ts";
 import { type AnyFunction, nameOf } from "./callable.ts";
 import {
@@ -112,7 +112,7 @@ export function mapAll(
       if (kind === "starmap") payload = listsOf(payload, read);
       read += payload.length;
       const at = results.push([]) - 1;
-      const call = new WatchedCall(
+      const call = new CallbackCall(
         { kind, fn, group, payload, deadline, transferResult },
         (outcome: Outcome) => {
           open.delete(call);

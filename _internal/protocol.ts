@@ -40,7 +40,7 @@ export interface ProcessJob {
 export interface ServerJob {
   kind: "server";
   initializer: { fn: CallableWire; args: ValueWire } | undefined;
-  /** The fast lane, where memory can be shared. */
+  /** The memory for frames, where it can be shared. */
   lane: LaneMemory | undefined;
 }
 
@@ -202,9 +202,9 @@ export type ToServer =
   | { kind: "payload"; payload: PayloadWire }
   /** Instead of one that cannot be sent: its call is not to begin. */
   | { kind: "withdrawn" }
-  /** Payloads with these numbers are not needed: their calls were taken back. */
-  | { kind: "spare"; numbers: number[] }
-  /** A whole call, where there is no fast lane. */
+  /** Payloads that are not needed any more: their calls were taken back. */
+  | { kind: "forget"; numbers: number[] }
+  /** A whole call, where no memory is shared. */
   | ({ kind: "call" } & PostedCall);
 
 /** A whole call as a message. */
@@ -220,7 +220,7 @@ export interface PostedCall {
 
 /** From a worker to the pool. */
 export type FromServer =
-  /** The initializer is done; said where there is no fast lane. */
+  /** The initializer is done; said where no memory is shared. */
   | { kind: "ready" }
   /** The initializer has failed. */
   | { kind: "broken"; error: ThrownWire }

@@ -51,13 +51,14 @@ export function roomAt(ring: Ring, at: number, oldest: number): number {
 }
 
 /**
- * Leads the reader from where the last frame ends to where the next begins.
+ * Links the place where the last frame ends to that where the next one begins, for
+ * {@linkcode follow}.
  *
  * @param ring The ring.
  * @param from Where the last frame ends.
  * @param at What {@linkcode roomAt} returned.
  */
-export function lead(ring: Ring, from: number, at: number): void {
+export function link(ring: Ring, from: number, at: number): void {
   if (at !== from && from + HEADER <= ring.size) ring.words[from >> 2] = -1;
 }
 

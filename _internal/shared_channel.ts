@@ -27,7 +27,7 @@ import {
 import { toWallClock } from "./limits.ts";
 import { type PostedWire, Posting } from "./posting.ts";
 import { Queue } from "./queue.ts";
-import { follow, HEADER, lead, type Ring, ringOf, roomAt } from "./ring.ts";
+import { follow, HEADER, link, type Ring, ringOf, roomAt } from "./ring.ts";
 import { now, wallClock } from "./runtime/loop.ts";
 import { later } from "./wait.ts";
 
@@ -59,7 +59,7 @@ export interface SharedByWorkers {
   definitions: Definitions;
 }
 
-/** Sizes of the fast lane's memory, in bytes; a power of two each. */
+/** Sizes of the memory for frames, in bytes; a power of two each. */
 export interface LaneSizes {
   calls: number;
   answers: number;
@@ -279,10 +279,10 @@ export class SharedChannel extends Posting implements Channel {
     posted: boolean,
   ): void {
     const { request } = call;
-    if (call.kept !== undefined) call.spare(); // another worker has it
+    if (call.kept !== undefined) call.forgetPayload(); // another worker has it
     const ring = this.#calls;
     const word = at >> 2;
-    lead(ring, this.#at, at);
+    link(ring, this.#at, at);
     ring.words[word] = end - at;
     ring.words[word + 1] = CallFrame.Kinds.indexOf(request.kind) |
       (posted ? CallFrame.Posted : 0) |
@@ -352,14 +352,14 @@ export class SharedChannel extends Posting implements Channel {
         else call.kept = { by: this, number };
       } else this.#sendAgain(call, number!); // there was room for it before
     }
-    this.spare(numbers);
+    this.forget(numbers);
     return calls;
   }
 
-  /** Tells the worker, if there is one, of payloads that it need not keep. */
-  spare(numbers: number[]): void {
+  /** Tells the worker, if there is one, which payloads it need not keep. */
+  forget(numbers: number[]): void {
     if (numbers.length === 0 || this.#isAbandoned) return;
-    this.post({ kind: "spare", numbers });
+    this.post({ kind: "forget", numbers });
   }
 
   /** Sends a frame again whose message the worker has, or will have. */

@@ -8,10 +8,10 @@
 import {
   type Call,
   callBack,
+  CallbackCall,
   type Host,
   type ItemsOptions,
   type Outcome,
-  WatchedCall,
 } from "./call.ts";
 import { type AnyFunction, nameOf } from "./callable.ts";
 import {
@@ -281,7 +281,7 @@ export class Stream implements AsyncIterableIterator<unknown> {
     then: (outcome: StreamOutcome) => void,
   ): void {
     const { fn, transferResult } = this.#request;
-    const call = new WatchedCall(
+    const call = new CallbackCall(
       { kind: "map", fn, payload, deadline, transferResult },
       (outcome) => {
         this.#open.delete(call);

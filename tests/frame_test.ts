@@ -11,7 +11,7 @@ import {
   readValue,
   writeValue,
 } from "../_internal/frame.ts";
-import { follow, lead, ringOf, roomAt } from "../_internal/ring.ts";
+import { follow, link, ringOf, roomAt } from "../_internal/ring.ts";
 import { difference, Random, Values } from "./_random.ts";
 import * as plainData from "./testdata/plain_data.ts";
 
@@ -229,7 +229,7 @@ test("Rings keep frames of all sizes in order, however full", {
       const begin = roomAt(ring, at, written[0]?.from ?? -1);
       if (begin >= 0 && random.below(3) > 0) {
         const length = 8 + random.below(ring.largest / 8) * 8;
-        lead(ring, at, begin);
+        link(ring, at, begin);
         ring.words[begin >> 2] = length;
         for (let b = begin + 4; b < begin + length; b += 4) {
           ring.words[b >> 2] = mark;

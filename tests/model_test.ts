@@ -415,7 +415,7 @@ const mistakes: [title: string, maker: Maker, ...edits: Edit[]][] = [
     "an answer that is announced before it is there",
     lanes("", small, [4], 1),
     {
-      file: "_internal/worker/fast_lane.ts",
+      file: "_internal/worker/shared_lane.ts",
       find: `    Atomics.store(this.#cells, LaneCell.Written, end);
     Atomics.add(this.#bell, BellCell.Answers, 1);
 `,
@@ -425,7 +425,7 @@ const mistakes: [title: string, maker: Maker, ...edits: Edit[]][] = [
 `,
     },
     {
-      file: "_internal/worker/fast_lane.ts",
+      file: "_internal/worker/shared_lane.ts",
       find: "AnswerFrame.Value, time);\n      this.#ring();",
       replace: "AnswerFrame.Value, time);",
     },
@@ -444,7 +444,7 @@ const mistakes: [title: string, maker: Maker, ...edits: Edit[]][] = [
     "a payload that wakes nobody",
     lanes("", small, [LONG], 1),
     {
-      file: "_internal/worker/fast_lane.ts",
+      file: "_internal/worker/shared_lane.ts",
       find: "    this.#consumer.rouse();\n",
       replace: "",
     },
@@ -453,7 +453,7 @@ const mistakes: [title: string, maker: Maker, ...edits: Edit[]][] = [
     "a result that is posted before its frame, which does not ring",
     lanes("", small, [LONG], 1),
     {
-      file: "_internal/worker/fast_lane.ts",
+      file: "_internal/worker/shared_lane.ts",
       find: `      this.#publish(at, at + HEADER, AnswerFrame.Posted, time);
       this.#runner.answer(task, outcome);
 `,

@@ -8,9 +8,9 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { test } from "node:test";
 import {
   type Call,
+  CallbackCall,
   type Outcome,
   UnsentError,
-  WatchedCall,
 } from "../_internal/call.ts";
 import type { ChannelEvents } from "../_internal/channel.ts";
 import { PlainChannel } from "../_internal/plain_channel.ts";
@@ -24,7 +24,7 @@ import {
   LaneCell,
   type ToServer,
 } from "../_internal/protocol.ts";
-import { HEADER, lead, ringOf } from "../_internal/ring.ts";
+import { HEADER, link, ringOf } from "../_internal/ring.ts";
 import type { Port } from "../_internal/runtime/threads.ts";
 import { mayBlock } from "../_internal/runtime/which.ts";
 import { until } from "./_pools.ts";
@@ -92,7 +92,7 @@ function openWorker() {
 
 function newCall(): Call {
   const fn = function named() {};
-  return new WatchedCall({ kind: "apply", fn, payload: [] }, () => {});
+  return new CallbackCall({ kind: "apply", fn, payload: [] }, () => {});
 }
 
 function assertUnreadable(outcomes: Outcome[]): void {
@@ -134,7 +134,7 @@ test("An answer that cannot be read fails its call, by shared memory", {
   // What the worker writes for an answer that it has posted.
   const { cells, answers } = channel.memory;
   const ring = ringOf(answers);
-  lead(ring, 0, 0);
+  link(ring, 0, 0);
   ring.words[0] = HEADER;
   ring.words[1] = AnswerFrame.Posted;
   Atomics.store(cells, LaneCell.Written, HEADER);
@@ -152,7 +152,7 @@ test("Everyone who waits for a worker's last answers hears of them at once", {
   const { cells, answers } = channel.memory;
   const ring = ringOf(answers);
   const answer = (kind: number) => {
-    lead(ring, 0, 0);
+    link(ring, 0, 0);
     ring.words[0] = HEADER;
     ring.words[1] = kind;
     Atomics.store(cells, LaneCell.Written, HEADER);
@@ -189,10 +189,10 @@ test("A worker is told which payloads it need not keep", { timeout }, () => {
   const [small, big, bound, last] = calls;
   last!.settled = true; // nobody waits for it
   assertEquals(channel.takeBack(), [small, big, last]);
-  assertEquals(messages.splice(0), [{ kind: "spare", numbers: [2] }]);
+  assertEquals(messages.splice(0), [{ kind: "forget", numbers: [2] }]);
   bound!.settled = true;
   assertEquals(channel.takeBack(), [bound]);
-  assertEquals(messages.splice(0), [{ kind: "spare", numbers: [1] }]);
+  assertEquals(messages.splice(0), [{ kind: "forget", numbers: [1] }]);
   assertEquals(channel.takeBack(), []);
   // It has the payload, so a frame is enough.
   channel.send(big!);
@@ -202,18 +202,18 @@ test("A worker is told which payloads it need not keep", { timeout }, () => {
   const other = sharedChannel(noted());
   other.open(fakePort());
   other.send(big!);
-  assertEquals(messages.splice(0), [{ kind: "spare", numbers: [0] }]);
+  assertEquals(messages.splice(0), [{ kind: "forget", numbers: [0] }]);
   const more = bigCall();
   channel.send(more);
   assertEquals(kinds(), ["payload"]);
   channel.takeBack();
-  more.spare();
-  assertEquals(messages.splice(0), [{ kind: "spare", numbers: [3] }]);
+  more.forgetPayload();
+  assertEquals(messages.splice(0), [{ kind: "forget", numbers: [3] }]);
   channel.send(more);
   assertEquals(kinds(), ["payload"]);
   channel.takeBack();
   channel.abandon();
-  more.spare(); // the worker is gone
+  more.forgetPayload(); // the worker is gone
   assertEquals(messages, []);
   port1.close();
 });
@@ -247,7 +247,7 @@ const sizeOf = (map: Map<number, number>) => map.size;
 function bigCall(transfer?: Transferable[]): Call {
   const payload = [new Map([[1, 2]])];
   const request = { kind: "apply", fn: sizeOf, payload, transfer } as const;
-  return new WatchedCall(request, () => {});
+  return new CallbackCall(request, () => {});
 }
 
 test("A worker is rung for till it sees a call whose message it did not hear", {
@@ -301,7 +301,7 @@ test("A worker waits for a payload that comes behind other messages", {
     let others = 0;
     const timer = setInterval(() => {
       if (others++ < 8) {
-        return port.postMessage({ kind: "spare", numbers: [] });
+        return port.postMessage({ kind: "forget", numbers: [] });
       }
       clearInterval(timer);
       port.postMessage(message, transfer);

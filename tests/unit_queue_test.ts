@@ -2,7 +2,7 @@
 
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
-import { type Call, WatchedCall } from "../_internal/call.ts";
+import { type Call, CallbackCall } from "../_internal/call.ts";
 import { CallQueue } from "../_internal/call_queue.ts";
 import { Queue } from "../_internal/queue.ts";
 import { Random } from "./_random.ts";
@@ -58,7 +58,7 @@ test("CallQueue holds what an array would", { timeout }, () => {
   const request = { kind: "apply", fn: () => {}, payload: [] } as const;
   let number = 0;
   const newCall = () => {
-    const call = new WatchedCall(request, () => {});
+    const call = new CallbackCall(request, () => {});
     call.number = number++;
     return call;
   };

@@ -12,10 +12,10 @@ import type { ServerJob } from "../protocol.ts";
 import { runCall } from "../run_call.ts";
 import { catchStrayErrors, onEnd } from "../runtime/this_thread.ts";
 import type { Port } from "../runtime/threads.ts";
-import { FastLane } from "./fast_lane.ts";
+import { SharedLane } from "./shared_lane.ts";
 import { endThread, report } from "./report.ts";
 import { Runner } from "./runner.ts";
-import { SlowLane } from "./slow_lane.ts";
+import { PlainLane } from "./plain_lane.ts";
 
 /**
  * Serves a pool until the thread ends.
@@ -29,7 +29,9 @@ export async function runServer(job: ServerJob, port: Port): Promise<void> {
     endThread(1);
   });
   const runner = new Runner(port, job.lane);
-  const lane = job.lane ? new FastLane(runner, job.lane) : new SlowLane(runner);
+  const lane = job.lane
+    ? new SharedLane(runner, job.lane)
+    : new PlainLane(runner);
   port.onmessage = ({ data }) => lane.receive(data);
   port.onmessageerror = () => lane.miss();
   if (job.initializer !== undefined) {

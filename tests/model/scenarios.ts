@@ -443,7 +443,7 @@ export function lanes(
 ): Maker {
   return entitled(name, async (sources) => {
     const { SharedChannel } = await sources.load("_internal/shared_channel.ts");
-    const { WatchedCall } = await sources.load("_internal/call.ts");
+    const { CallbackCall } = await sources.load("_internal/call.ts");
     const { Consumer } = await sources.load("_internal/consumer.ts");
     const { BELL_CELLS, BellCell, LANE_CELLS } = await sources.load(
       "_internal/protocol.ts",
@@ -542,7 +542,7 @@ export function lanes(
                 } else {
                   unsendable = step === "withdraw";
                   const value = text(made, unsendable ? LONG : step as number);
-                  const call = new WatchedCall(
+                  const call = new CallbackCall(
                     { kind: "apply", fn: second, payload: [made, value] },
                     () => {},
                   );

@@ -43,7 +43,7 @@ const BOUNDS: Edit[] = [
     replace: "return promise.then(onValue, onError) as unknown as",
   },
   {
-    file: "_internal/worker/fast_lane.ts",
+    file: "_internal/worker/shared_lane.ts",
     find: "if (!this.#watching) this.#watch();",
     replace: "",
   },

@@ -1,6 +1,6 @@
 /**
- * Calls that come as messages, and answers that go so: where no memory can be
- * shared.
+ * The worker's end of a `PlainChannel`: calls come, and answers go, as messages, where
+ * no memory can be shared.
  *
  * @module
  */
@@ -14,7 +14,7 @@ import { endThread } from "./report.ts";
 import { type Lane, NONE, type Runner, type Task } from "./runner.ts";
 
 /** Calls that come as messages, none before the pool has read "ready". */
-export class SlowLane implements Lane {
+export class PlainLane implements Lane {
   readonly #runner: Runner;
 
   constructor(runner: Runner) {

@@ -1,5 +1,6 @@
 /**
- * Calls that come as frames in shared memory, and answers that go so.
+ * The worker's end of a `SharedChannel`: calls come, and answers go, as frames in
+ * shared memory, and as messages of which a frame tells.
  *
  * @module
  */
@@ -20,7 +21,7 @@ import {
   Stage,
   type ToServer,
 } from "../protocol.ts";
-import { follow, HEADER, lead, ringOf, roomAt } from "../ring.ts";
+import { follow, HEADER, link, ringOf, roomAt } from "../ring.ts";
 import { nextTurn, now, timers, wallClock } from "../runtime/loop.ts";
 import { hearsOn } from "../runtime/which.ts";
 import { afterTurn, isTurnOverdue } from "../turn.ts";
@@ -54,8 +55,8 @@ interface Need {
   posted(): boolean;
 }
 
-/** Calls that come as frames. */
-export class FastLane implements Lane {
+/** Takes calls that come as frames, and answers so. */
+export class SharedLane implements Lane {
   readonly #runner: Runner;
   readonly #cells: Int32Array;
   readonly #bell: Int32Array;
@@ -76,7 +77,7 @@ export class FastLane implements Lane {
   #messages = 0;
   /**
    * Something has to happen before the next call can be claimed. Who sets it owes
-   * a {@linkcode FastLane.#go}, which alone lets calls be claimed again.
+   * a {@linkcode SharedLane.#go}, which alone lets calls be claimed again.
    */
   #held = true;
   /** When the call that runs was claimed, or about then. */
@@ -133,7 +134,7 @@ export class FastLane implements Lane {
       this.#need?.look();
     } else if (message.kind === "payload") this.#hear(message.payload);
     else if (message.kind === "withdrawn") this.#hear("withdrawn");
-    else if (message.kind === "spare") {
+    else if (message.kind === "forget") {
       for (const number of message.numbers) delete this.#payloads[number];
     }
   }
@@ -395,7 +396,7 @@ export class FastLane implements Lane {
   /** Writes the answer's head and lets the pool see the answer, should it look. */
   #publish(at: number, end: number, kind: number, time: number): void {
     const ring = this.#answers;
-    lead(ring, this.#at, at);
+    link(ring, this.#at, at);
     ring.words[at >> 2] = end - at;
     ring.words[(at >> 2) + 1] = kind | time;
     this.#at = end;
