@@ -9,9 +9,8 @@
 const isOrdinaryInstance = Function.prototype[Symbol.hasInstance];
 
 /**
- * Lets `instanceof` take the objects of every copy's class for those of this one,
- * and the class keep its name, which a minifier has taken away in the worker's
- * program.
+ * Makes `instanceof` true for the objects of every copy's class, and gives the class
+ * its name back, which a minifier has taken away in the worker's program.
  *
  * @param type The class; its subclasses are their own.
  * @param name What the copies call it.

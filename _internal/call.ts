@@ -37,20 +37,18 @@ export interface CallRequest {
 export type Outcome =
   /** The result; of `map` and `starmap` the results, in an array of any kind. */
   | { ok: true; value: unknown }
-  /**
-   * `before`: the results of the items before the one that failed; `unsent`: the
-   * index of an item that could not be sent, so that those before it did not run;
-   * `late`: its deadline had passed; `dropped`: it did not begin, as
-   * one of its group had failed, or it was withdrawn; `second`: another one of its
-   * group had failed before it.
-   */
   | {
     ok: false;
     error: unknown;
+    /** The results of the items before the one that failed. */
     before?: ArrayLike<unknown> | undefined;
+    /** The item that could not be sent, by index: none of the call has run. */
     unsent?: number | undefined;
+    /** Its deadline had passed. */
     late?: boolean | undefined;
+    /** It did not begin, as one of its group had failed, or it was withdrawn. */
     dropped?: boolean;
+    /** Another one of its group had failed before it. */
     second?: boolean | undefined;
   };
 
@@ -148,7 +146,7 @@ export abstract class Call {
   }
 }
 
-/** A call whose end is told to a function. */
+/** A call that tells a function how it ended. */
 export class CallbackCall extends Call {
   readonly #answer: (outcome: Outcome) => void;
 

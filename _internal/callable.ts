@@ -90,9 +90,9 @@ export function describe(fn: AnyFunction): CallableWire {
 /**
  * Describes a function that another thread is to run.
  *
- * What the top level of a module starts in another thread is started there again,
- * and in a third one, if that thread loads the module for it. Python refuses this
- * too.
+ * If the top level of a module runs a task of its own elsewhere, that thread loads the
+ * module, whose top level runs the task in a third one, and so on without end. So it
+ * is refused while the module is being loaded, as in Python.
  *
  * @param fn The function.
  * @returns Its task, or its source text.

@@ -19,13 +19,13 @@ export interface Channel {
   readonly ready: boolean;
   /** Whether the worker is known to end by itself. */
   readonly ending: boolean;
-  /** How many calls were sent of whose answers nobody was told. */
+  /** How many calls were sent, of those whose answers nobody has been told of. */
   readonly inFlight: number;
   /** How many of them the worker had not answered at the last look. */
   readonly unanswered: number;
   /** How many of these have not begun. */
   readonly waiting: number;
-  /** Whether every answer is here, if not told: the worker is needed no more. */
+  /** Whether every answer has come, told or not: the worker is needed no more. */
   readonly isComplete: boolean;
   /** Whether another call can be sent now. */
   readonly hasRoom: boolean;
@@ -37,8 +37,8 @@ export interface Channel {
    */
   readonly pace: number;
   /**
-   * For how many milliseconds the worker may read the last message with a call,
-   * before it can begin that.
+   * For how many milliseconds the worker may be reading the last message with a call,
+   * before it can begin that call.
    */
   readonly reading: number;
   /** Whether a watchdog in the worker will end what runs there. */
@@ -80,8 +80,8 @@ export interface Channel {
   /** Reads the answers that are there, so that there is room for others; tells nobody. */
   look(): void;
   /**
-   * When the next answer was given of which somebody can be told, by the clock of
-   * answer_clock.ts.
+   * When the next answer that can be told was given, by the clock of answer_clock.ts;
+   * `undefined` if there is none.
    */
   readonly next: number | undefined;
   /**

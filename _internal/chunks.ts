@@ -36,7 +36,7 @@ export function readAhead(chunkSize: number, processes: number): number {
   return CHUNKS_PER_PROCESS * processes * chunkSize;
 }
 
-/** How the platform's own collections are read, if nobody has changed that. */
+/** The iterators of the platform's own collections, whose size can be believed. */
 const own = new Set(
   [[], new Uint8Array(), new Set(), new Map()].map((it) => it[Symbol.iterator]),
 );

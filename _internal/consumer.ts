@@ -71,9 +71,9 @@ export class Consumer {
   /** Since when it sleeps, if no spin came before. */
   #began: number | undefined;
   /**
-   * Whether the platform holds a place for us in its queue, or one for a time. It
-   * cannot be given back without a ring: the next sleep has it, as whoever rings
-   * wakes all who are there.
+   * Whether a `waitAsync` of ours is under way, without a timeout or with one. Only a
+   * ring ends it early, so the next sleep goes on with it: whoever rings wakes all
+   * who wait.
    */
   #armed = false;
   #armedForATime = false;
@@ -103,8 +103,8 @@ export class Consumer {
   }
 
   /**
-   * Gives its place in the platform's queue back, which would keep it and all that
-   * it knows for ever; to be called when nothing more is wanted.
+   * Ends the `waitAsync` that is under way, if any: it would keep this object and all
+   * that it knows for ever. To be called when nothing more is wanted.
    */
   leave(): void {
     if (this.#armed) notify(this.#options.cells, this.#options.word);
@@ -144,7 +144,7 @@ export class Consumer {
     else this.#spin.begin(budget);
   }
 
-  /** Has a place in the platform's queue until it is woken. */
+  /** Notes that a `waitAsync` is under way, and looks for work when it is over. */
   #arm(longest: number, wake: Promise<unknown>): void {
     const mark = (isArmed: boolean) => {
       if (longest === Infinity) this.#armed = isArmed;

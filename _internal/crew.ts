@@ -54,7 +54,7 @@ export interface CrewEvents {
 
 /**
  * For so long a pool's first worker starts alone, unless there are calls for others:
- * it would have to share the cores with them, and the first call begin later.
+ * starts at the same time share the cores, and the first call would begin later.
  */
 const ALONE_MS = 50;
 
@@ -71,8 +71,8 @@ const WATCHDOG_GRACE_MS = 1000;
 const MAX_USELESS = 16;
 
 /**
- * So many workers at most that have a successor may still run, as messages with
- * their answers have yet to be heard.
+ * At most so many workers that have a successor may be kept for messages with their
+ * answers, which this thread hears only when it blocks no more.
  */
 const MAX_UNHEARD = 64;
 

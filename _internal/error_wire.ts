@@ -186,7 +186,7 @@ function define(
   });
 }
 
-/** What the record has of its own, unless a class makes a property of its name. */
+/** What has a field of its own in the record; `name` is sent besides if it is enumerable. */
 const RECORDED = new Set(["name", "message", "stack"]);
 
 function ownKeys(error: Error): string[] {

@@ -3,10 +3,11 @@
  *
  * A group is a number. A pool's workers share some words; the worker in which a
  * call of a group fails writes the group's number into the word of that group,
- * and whoever claims a call looks there first. Of groups that share a word the
- * last that failed is known, until another of them is made: the calls of the
- * others begin until the pool has read of their failure, and more than one of a
- * group may be the first to fail.
+ * and whoever claims a call looks there first. Of groups that share a word only the
+ * last that failed is known, and that only until another of them is made. Of the
+ * others calls go on to begin until the pool has read of the failure, and more than
+ * one may be taken for the first that failed.
+ *
  * Who changes a word:
  *
  * | who | from | to |

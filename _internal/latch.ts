@@ -43,7 +43,7 @@ export class Latch<T> {
     if (signal?.aborted) return Promise.reject(signal.reason);
     if (this.#content !== undefined) return Promise.resolve(this.#content);
     if (timeout === 0) {
-      // Who polls in a loop would never hear of what happens elsewhere.
+      // In a later turn, or who polls in a loop would never hear of what happens elsewhere.
       return new Promise((resolve) => nextTurn(() => resolve(undefined)));
     }
     return new Promise((resolve, reject) => {

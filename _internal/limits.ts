@@ -96,7 +96,8 @@ export function watchLimits(
 }
 
 /**
- * When a call is to be over, for who runs it: no sooner than for its caller.
+ * The deadline of a call for whoever runs it. It is rounded up, and a millisecond
+ * later, so that it is never before the timer of the caller, who tells of it.
  *
  * @param limits The limits, which begin to count now.
  * @returns Milliseconds of {@linkcode now}, or `undefined` for never.

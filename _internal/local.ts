@@ -76,8 +76,9 @@ export class LocalExecutor implements Executor {
   submit(call: Call): void {
     realm.localCalls++; // first, as a watchdog may strike at any line
     try {
-      // What goes on after a promise does so where it was asked for: a call in the
-      // `AsyncLocalStorage` of who has submitted it, not of whoever has ended another.
+      // A continuation runs in the context in which it was attached: so the call begins
+      // in the `AsyncLocalStorage` of whoever submitted it, and not in that of the call
+      // whose end makes room for it.
       const { promise, resolve } = Promise.withResolvers<void>();
       promise.then(() => this.#begin(call));
       this.#begins.set(call, resolve);

@@ -22,9 +22,10 @@ export function isThenable(value: unknown): value is PromiseLike<unknown> {
 }
 
 /**
- * Lets promises reject that are awaited one after the other: of several that do
- * the first is told of, as by `Promise.all`. What is no promise of the platform's
- * has no such rejections, and may begin its work when it is asked.
+ * Lets promises that are awaited one after the other reject before their turn: of
+ * several that do, only the first is told of, as by `Promise.all`. Other objects with
+ * a `then` are left alone: they raise no unhandled rejections, and to call it may
+ * begin their work.
  *
  * @param items Promises and other items.
  */

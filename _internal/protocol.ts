@@ -90,7 +90,7 @@ export const LaneCell = {
   AnswersPosted: 8 * LINE,
   /** [worker] One of {@linkcode Stage}. */
   Stage: 9 * LINE,
-  /** [worker] How many milliseconds the call took whose answer found no other unread. */
+  /** [worker] How many milliseconds the last call took whose answer was the only unread one. */
   Took: 10 * LINE,
   /** [worker] When it was answered, in milliseconds mod 2^32; before the answer. */
   AnsweredAt: 11 * LINE,

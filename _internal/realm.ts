@@ -72,7 +72,7 @@ export interface Realm {
   readonly revivers: Map<string, (wire: SharedWire) => object>;
 }
 
-/** Its number changes with what a {@linkcode Realm} has: other versions have their own. */
+/** To be counted up with each change of {@linkcode Realm}: versions do not share then. */
 const KEY = Symbol.for("@multi/processing@4");
 
 function newRealm(): Realm {

@@ -47,9 +47,10 @@ export function adopt<K extends SharedWire["kind"]>(
 /**
  * Says how the objects of a class are sent.
  *
- * What is said of an object must hold nothing of its own: V8 keeps that, and so the
- * object and its shared memory, of which it counts nothing, until it collects all of
- * its heap. Events and barriers that are made and dropped took gigabytes so.
+ * That is one function for the whole class, and no closure for each object: V8 keeps
+ * the values of a `WeakMap` until it collects all of its heap, a closure would keep
+ * its object, and the shared memory of that V8 does not count. With closures, events
+ * and barriers that were made and dropped took gigabytes.
  *
  * @param object One of them.
  * @param toWire Describes each of them.

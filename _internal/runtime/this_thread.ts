@@ -60,7 +60,10 @@ export function onEnd(tell: (isEnding: boolean) => void): void {
   tellOfEnd = tell;
 }
 
-/** Ends this thread, unless there is an error: a code that is none, say. */
+/**
+ * Says that this thread ends, and ends it; takes that back if it cannot be ended, as
+ * with an exit code that is none.
+ */
 function leave<T>(end: () => T): T {
   exiting = true;
   tellOfEnd?.(true);
