@@ -46,10 +46,10 @@ export { BrokenBarrierError };
 /** Options of {@linkcode Barrier}. */
 export interface BarrierOptions {
   /**
-   * Runs once a cycle, in the thread of the party that arrives last, before
-   * anyone is released; it may be async. In the thread that made the barrier
-   * any closure will do, elsewhere it is sent like every function, and is given
-   * nothing: what it needs there has to be in the module of a `task`.
+   * Runs once a cycle, in the thread of the party that arrives last, before anyone
+   * is released; it may be async, and gets no arguments. In the thread that made the
+   * barrier it may be any closure. To other threads it is sent like every function:
+   * if it needs anything there, mark it with `task`.
    */
   action?: (() => unknown) | undefined;
   /**
@@ -100,8 +100,8 @@ const ACTION = "wait at barrier";
  * - More threads than parties may use it; they pass in groups.
  * - A thread that ends while it waits stays counted: only a timeout, `abort()` or
  *   `reset()` frees the others. No timeout does if it ends while it runs the action.
- * - What became of its last 8,192 cycles that broke is remembered: a party that
- *   does not run while as many do may be told that its own broke as well.
+ * - It remembers its last 8,192 cycles that broke or were reset. A party that does
+ *   not get to run while more of them do may be told that its own broke as well.
  *
  * @example Two parties
  * ```ts
@@ -205,10 +205,16 @@ export class Barrier {
    *
    * @example Usage
    * ```ts
-   * import { Barrier } from "@multi/processing";
+   * import { Barrier, Process } from "@multi/processing";
    * import { assertEquals } from "@std/assert";
    *
-   * assertEquals(await new Barrier(1).wait(), 0);
+   * const barrier = new Barrier(2);
+   * const other = new Process(async (barrier: Barrier) => {
+   *   await barrier.wait();
+   * }, { args: [barrier] });
+   * other.start();
+   * await barrier.wait();
+   * assertEquals(await other.join(), 0);
    * ```
    *
    * @param options Timeout and cancellation of this party.
@@ -284,10 +290,16 @@ export class Barrier {
    *
    * @example Usage
    * ```ts
-   * import { Barrier } from "@multi/processing";
+   * import { Barrier, Process } from "@multi/processing";
    * import { assertEquals } from "@std/assert";
    *
-   * assertEquals(new Barrier(1).waitSync(), 0);
+   * const barrier = new Barrier(2);
+   * const other = new Process((barrier: Barrier) => {
+   *   barrier.waitSync();
+   * }, { args: [barrier] });
+   * other.start();
+   * barrier.waitSync();
+   * assertEquals(await other.join(), 0);
    * ```
    *
    * @param options Timeout of this party.

@@ -115,9 +115,12 @@ export class Event {
    * @example Usage
    * ```ts
    * import { Event } from "@multi/processing";
-   * import { assertFalse } from "@std/assert";
+   * import { assert, assertFalse } from "@std/assert";
    *
-   * assertFalse(new Event().isSet());
+   * const event = new Event();
+   * assertFalse(event.isSet());
+   * event.set();
+   * assert(event.isSet());
    * ```
    *
    * @returns `true` between a `set()` and the next `clear()`.
@@ -180,9 +183,12 @@ export class Event {
    * @example Usage
    * ```ts
    * import { Event } from "@multi/processing";
-   * import { assertFalse } from "@std/assert";
+   * import { assert, assertFalse } from "@std/assert";
    *
-   * assertFalse(await new Event().wait({ timeout: 10 }));
+   * const event = new Event();
+   * assertFalse(await event.wait({ timeout: 10 }));
+   * setTimeout(() => event.set(), 10);
+   * assert(await event.wait());
    * ```
    *
    * @example A pulse is not lost
@@ -221,10 +227,14 @@ export class Event {
    *
    * @example Usage
    * ```ts
-   * import { Event } from "@multi/processing";
-   * import { assertFalse } from "@std/assert";
+   * import { Event, Process } from "@multi/processing";
+   * import { assert } from "@std/assert";
    *
-   * assertFalse(new Event().waitSync({ timeout: 10 }));
+   * const ready = new Event();
+   * const other = new Process((ready: Event) => ready.set(), { args: [ready] });
+   * other.start();
+   * assert(ready.waitSync());
+   * await other.join();
    * ```
    *
    * @param options Timeout of this wait.

@@ -99,8 +99,9 @@ export interface ApplyOptions extends CallLimits {
    */
   transfer?: readonly Transferable[] | undefined;
   /**
-   * Whether buffers in the result come back instead of being copied, where they
-   * may: those of WebAssembly, or of Node's small `Buffer`s, may not.
+   * Whether buffers in the result move back instead of being copied. If one of them
+   * cannot be moved (that of a WebAssembly memory, or of Node's small `Buffer`s),
+   * all are copied.
    *
    * @default {false}
    */
@@ -128,8 +129,8 @@ export interface MapOptions extends CallLimits {
    */
   chunkSize?: number | undefined;
   /**
-   * Whether buffers in the results come back instead of being copied, as in
-   * {@linkcode ApplyOptions}.
+   * Whether buffers in the results move back instead of being copied, as in
+   * {@linkcode ApplyOptions}; each chunk for itself.
    *
    * @default {false}
    */
@@ -164,9 +165,8 @@ export interface PoolStats {
   /** Workers that died, or had to be stopped, and were replaced. */
   respawned: number;
   /**
-   * Threads that could not be stopped and may still run (Deno). One that is to end
-   * counts till it has, for a tenth of a second; one that has not ended then counts
-   * for ever.
+   * Threads that could not be stopped and may still run (Deno). One that ends within
+   * a tenth of a second counts until it does; any other counts for ever.
    */
   abandoned: number;
 }
@@ -180,8 +180,8 @@ export interface ThreadPoolOptions<A extends unknown[] = unknown[]> {
    */
   initializer?: ((...args: A) => unknown) | undefined;
   /**
-   * The arguments of the initializer. The constructors take any, so the types do
-   * not compare the two.
+   * The arguments of the initializer. The constructors do not check their types
+   * against its parameters.
    *
    * @default {[]}
    */
@@ -274,7 +274,7 @@ export abstract class Pool {
    * @typeParam F The function's type.
    * @param fn The function.
    * @param args Its arguments; none by default. The types check those that are
-   * there, and do not ask for more.
+   * given, but do not require all of them.
    * @param options Timeout, cancellation, transfers.
    * @returns What the function returned, or its promise gave.
    * @throws {PoolClosedError} If the pool is closed, or terminated before the end.
@@ -473,14 +473,14 @@ export abstract class Pool {
    *
    * It begins to read at the first `next()`, and never reads more than four
    * chunks a process ahead of the consumer. Leaving the loop stops the reading,
-   * closes the source without waiting for it, and drops what has not begun. Who takes
-   * results by `next()` leaves by `return()`: till then the pool keeps the iteration. What
-   * the source throws then, the loop throws, unless an error has ended it; what it
-   * rejects with is an uncaught error.
+   * drops what has not begun, and closes the source without waiting for it. If the
+   * source throws as it is closed, so does the loop, unless an error was why it
+   * ended; if it rejects, that is an uncaught error. Without a loop, leave by
+   * `return()`: until then the pool keeps the iteration.
    *
    * An iteration that has begun goes on after `close()`, and `join()` waits until it
-   * has ended or was left; the first `next()` of one that has not begun rejects with
-   * a {@linkcode PoolClosedError} then.
+   * has ended or was left. One that has not begun by then rejects at its first
+   * `next()` with a {@linkcode PoolClosedError}.
    *
    * @example Usage
    * ```ts
@@ -522,10 +522,9 @@ export abstract class Pool {
   }
 
   /**
-   * As {@linkcode Pool.imap}, but in the order of completion. While this thread is
-   * busy several results may arrive at once. Small plain values come in that order
-   * even so; of others, as maps, typed arrays or many objects in one, only those of
-   * the same worker are sure to.
+   * As {@linkcode Pool.imap}, but in the order of completion. Of results that arrive
+   * while this thread is busy, small plain values keep that order; all others (maps,
+   * typed arrays, many objects in one) keep it only among those of the same worker.
    *
    * @example Usage
    * ```ts
@@ -562,10 +561,13 @@ export abstract class Pool {
    * @example Usage
    * ```ts
    * import { ProcessPool } from "@multi/processing";
+   * import { assertEquals } from "@std/assert";
    *
    * const pool = new ProcessPool(1);
+   * const results = pool.map((n: number) => n * n, [1, 2, 3]);
    * pool.close();
    * await pool.join();
+   * assertEquals(await results, [1, 4, 9]);
    * ```
    */
   close(): void {
@@ -603,9 +605,9 @@ export abstract class Pool {
   }
 
   /**
-   * Waits until all workers are gone; by then every result is ready. An iteration
-   * that has begun, and whose source is longer than what it reads ahead, is waited
-   * for: take its results, or leave it by `return()`.
+   * Waits until all workers are gone; by then every result is ready. It also waits for
+   * an iteration that has begun and has more to read than it reads ahead: take its
+   * results, or leave it by `return()`.
    *
    * @example Usage
    * ```ts
@@ -650,9 +652,9 @@ export abstract class Pool {
   }
 
   /**
-   * Terminates the pool and waits until it is gone, as Python's `with` does. So
-   * `return await` a call from the block of an `await using`: with a mere `return`
-   * it is terminated first.
+   * Terminates the pool and waits until it is gone, as Python's `with` does. So write
+   * `return await pool.apply(...)` in a block with `await using`: with `return` alone
+   * the pool is terminated before the call has ended.
    *
    * @example Usage
    * ```ts
@@ -795,17 +797,18 @@ export abstract class Pool {
  *   cause, own properties and the worker's stack.
  * - Calls begin in the order of their submission, each as soon as a worker is free
  *   and this thread sees that; while it blocks in a `waitSync()` it looks at least
- *   every 10 ms. Some are sent ahead, and may begin before older ones: calls of
- *   functions that are known to take less than 1.5 ms, by about that much, and any
- *   call while this thread keeps being late. None is once the initializer or a call
- *   was given an event, a barrier or shared memory: it may wait for another.
+ *   every 10 ms. Some calls are sent ahead of that, and may begin before older ones:
+ *   those of functions that are known to take less than 1.5 ms, by about as much, and
+ *   any call while this thread keeps being late. None is sent ahead any more once the
+ *   initializer or a call was given an event, a barrier or shared memory, as it may
+ *   wait for another call then.
  * - If the system has no thread to spare for a worker, the pool goes on with those
  *   it has and asks again and again. With none left, calls fail with the system's
  *   error after some three seconds.
  * - A pool with nothing to do does not keep the program from ending; nor does what
  *   runs on after a `map` that failed, or an iteration that was left.
- * - Until it ends it keeps each function that it was given, once for each source
- *   text: do not build functions whose text is ever another for it.
+ * - A pool keeps each function that it was given until it ends, once for each source
+ *   text: do not generate functions whose text differs each time.
  *
  * @example Usage
  * ```ts

@@ -36,8 +36,8 @@ export type { ThreadPermissions };
 /** Options of {@linkcode Process}. */
 export interface ProcessOptions<F extends AnyFunction = AnyFunction> {
   /**
-   * The arguments of the target. The types check those that are there, and do not
-   * ask for more.
+   * The arguments of the target. The types check those that are given, but do
+   * not require all of them.
    *
    * @default {[]}
    */
@@ -176,8 +176,8 @@ export class Process<F extends AnyFunction = AnyFunction> {
   }
 
   /**
-   * A number that no other process of the program has (where memory is not shared,
-   * none of this thread's); `null` before the start.
+   * A number that no other process of the program has, or, where memory cannot be
+   * shared, no other that this thread has started; `null` before the start.
    */
   get id(): number | null {
     return this.#child?.id ?? null;
@@ -206,8 +206,8 @@ export class Process<F extends AnyFunction = AnyFunction> {
    * ```
    *
    * @throws {Error} If the process was started before, if the system has no thread
-   * to spare, or if the target is a task whose module this thread, a process itself,
-   * is loading right now.
+   * to spare, or if this thread is itself loading the module of the target, a task:
+   * the new process would load it and start the next one, without end.
    * @throws {DOMException} A `DataCloneError` if an argument cannot be sent.
    * @throws {TypeError} If the action of a barrier in the arguments cannot be sent.
    */
@@ -323,9 +323,14 @@ export class Process<F extends AnyFunction = AnyFunction> {
    * @example Usage
    * ```ts
    * import { Process } from "@multi/processing";
-   * import { assertFalse } from "@std/assert";
+   * import { assert, assertFalse } from "@std/assert";
    *
-   * assertFalse(new Process(() => {}).isAlive());
+   * const process = new Process(() => {});
+   * assertFalse(process.isAlive());
+   * process.start();
+   * assert(process.isAlive());
+   * await process.join();
+   * assertFalse(process.isAlive());
    * ```
    *
    * @returns Whether it is alive.
@@ -386,9 +391,14 @@ export function currentProcess(): ProcessInfo {
  *
  * @example Usage
  * ```ts
- * import { activeChildren } from "@multi/processing";
+ * import { activeChildren, Process } from "@multi/processing";
  * import { assertEquals } from "@std/assert";
  *
+ * new Process(() => {}, { name: "cook" }).start();
+ * new Process(() => {}, { name: "waiter" }).start();
+ * const children = activeChildren();
+ * assertEquals(children.map(({ name }) => name), ["cook", "waiter"]);
+ * await Promise.all(children.map((it) => it.join()));
  * assertEquals(activeChildren(), []);
  * ```
  *

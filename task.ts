@@ -24,10 +24,10 @@ export type { AnyFunction };
  * As with Python's spawn, the top level of the module runs again in each
  * worker, where `currentProcess().id` is not 0 and `import.meta.main` not `true`:
  * what only the program should do belongs in an `if` of one of these. While a
- * worker loads the module it cannot run the module's tasks elsewhere.
+ * worker loads the module, it cannot start the module's tasks in further threads.
  *
- * Mark the function at the module's top level, under no condition: a mark that
- * the worker does not reach rejects the call. On Deno the import needs read (or
+ * Mark the function at the module's top level, under no condition: if the worker
+ * does not come to the mark, the call rejects. On Deno the import needs read (or
  * import) permission for the module and what it imports.
  *
  * @example Usage

@@ -47,8 +47,8 @@ export class PoolClosedError extends Error {
 }
 
 /**
- * The worker that ran the call has ended before the call did. If an error beside
- * the call has ended it, that is on standard error, under the worker's name.
+ * The worker that ran the call has ended before the call did. If an error outside the
+ * call was why, that was written to standard error, under the worker's name.
  *
  * @example Usage
  * ```ts

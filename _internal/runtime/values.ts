@@ -7,9 +7,9 @@
 import { builtin, runtime, scope, usesNodeThreads } from "./which.ts";
 
 /**
- * What can move to another thread instead of being copied: objects of those of
- * these classes that the platform's types know. The types of Node and Bun have no
- * global type of this name.
+ * What can move to another thread instead of being copied: objects of these classes,
+ * as far as the platform's types know them. (The types of Node and Bun have no global
+ * `Transferable`.)
  */
 export type Transferable = (
   | "ArrayBuffer"
