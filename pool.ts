@@ -673,12 +673,12 @@ export abstract class Pool {
     fn: AnyFunction,
     args: readonly unknown[] = [],
     options: ApplyOptions,
-    throws = false,
+    checksFirst = false,
   ): Promise<R> {
     if (this.#state !== "open") throw closedError();
     const action = "apply function";
     checkFunction(fn, "fn", action);
-    if (throws) this.#executor.check(fn); // else it rejects when it is sent
+    if (checksFirst) this.#executor.check(fn); // else it rejects when it is sent
     checkArray(args, "args", action);
     checkOptions(options, action, "{ timeout: 1000 }");
     const { transfer, transferResult } = options;

@@ -43,6 +43,12 @@ type StreamOutcome =
   | { ok: true; value: ArrayLike<unknown> }
   | Exclude<Outcome, { ok: true }>;
 
+/**
+ * How a stream ends: all was given, or the consumer has left; with an error, and what
+ * has begun runs on; or with one that stops it, as the time is up or the signal aborts.
+ */
+type End = "done" | "failed" | "given up";
+
 /** A consumer that waits for a result. */
 interface Taker {
   resolve(result: IteratorResult<unknown, undefined>): void;
@@ -121,7 +127,7 @@ export class Stream implements AsyncIterableIterator<unknown> {
         try {
           limits.signal?.throwIfAborted();
           this.#allRead = this.#host.register((error) =>
-            this.#fail(error, false)
+            this.#fail(error, "failed")
           );
         } catch (error) {
           this.#state = "over";
@@ -134,7 +140,7 @@ export class Stream implements AsyncIterableIterator<unknown> {
         if (signal !== undefined) {
           this.#unwatch = onAbort(
             signal,
-            () => this.#fail(signal.reason, true),
+            () => this.#fail(signal.reason, "given up"),
           );
         }
         try {
@@ -163,7 +169,7 @@ export class Stream implements AsyncIterableIterator<unknown> {
       const unwatchTime = watchLimits(
         { timeout: limits.timeout },
         this.#action,
-        (error) => this.#fail(error, true),
+        (error) => this.#fail(error, "given up"),
       );
       taker.unwatch = () => {
         unwatchTime();
@@ -175,7 +181,7 @@ export class Stream implements AsyncIterableIterator<unknown> {
   async return(
     value?: unknown,
   ): Promise<IteratorReturnResult<Any>> {
-    this.#end(false, false);
+    this.#end("done");
     return { done: true, value: await value };
   }
 
@@ -343,7 +349,7 @@ export class Stream implements AsyncIterableIterator<unknown> {
         }
         continue;
       }
-      if (this.#failure) return this.#fail(this.#failure.error, false);
+      if (this.#failure) return this.#fail(this.#failure.error, "failed");
       const outcome = this.#outcomes.get(this.#nextOutcome);
       if (outcome !== undefined) {
         this.#outcomes.delete(this.#nextOutcome++);
@@ -357,8 +363,8 @@ export class Stream implements AsyncIterableIterator<unknown> {
       }
       if (!this.#sourceEnd || this.#nextOutcome < this.#submitted) return;
       const { error } = this.#sourceEnd;
-      if (error) return this.#fail(error.error, false);
-      return this.#end(false, false);
+      if (error) return this.#fail(error.error, "failed");
+      return this.#end("done");
     }
   }
 
@@ -366,11 +372,11 @@ export class Stream implements AsyncIterableIterator<unknown> {
 
   #timeOut(): void {
     const { timeout } = this.#request.limits;
-    this.#fail(timeoutError(this.#action(), timeout), true);
+    this.#fail(timeoutError(this.#action(), timeout), "given up");
   }
 
   /** Ends with an error for the first who waits. */
-  #fail(error: unknown, stop: boolean): void {
+  #fail(error: unknown, how: Exclude<End, "done">): void {
     if (this.#state !== "running") return;
     const taker = this.#takers.shift();
     if (taker === undefined) {
@@ -379,25 +385,21 @@ export class Stream implements AsyncIterableIterator<unknown> {
       taker.unwatch();
       taker.reject(error);
     }
-    this.#end(stop, true);
+    this.#end(how);
   }
 
-  #drop(stop: boolean): void {
-    const open = new Set(this.#open);
-    this.#open.clear();
-    if (open.size > 0) this.#host.executor.giveUp(open, stop);
-  }
-
-  #end(stop: boolean, failed: boolean): void {
+  #end(how: End): void {
     if (this.#state === "over") return;
     this.#state = "over";
     this.#unwatch();
-    this.#drop(stop);
+    const open = new Set(this.#open);
+    this.#open.clear();
+    if (open.size > 0) this.#host.executor.giveUp(open, how === "given up");
     for (const taker of this.#takers.clear()) {
       taker.unwatch();
       taker.resolve(DONE);
     }
     this.#allRead();
-    this.#source?.close(failed);
+    this.#source?.close(how !== "done");
   }
 }
