@@ -2,6 +2,8 @@
  * What it costs to start a process and to join it, beside a bare worker of the
  * same kind from the same kind of URL.
  *
+ * Run with `deno bench`.
+ *
  * @module
  */
 

@@ -48,29 +48,6 @@ export function spinningTrips(rounds: number): () => void {
   };
 }
 
-/** Round trips of two words of bare `Atomics`, whose threads sleep. */
-export function sleepingTrips(rounds: number): () => void {
-  const shared = new Int32Array(new SharedArrayBuffer(8));
-  bareWorker((cells) => {
-    for (let turn = 1;; turn++) {
-      // Again, as a late notify of the turn before may end a wait early.
-      while (Atomics.load(cells, 0) !== turn) Atomics.wait(cells, 0, turn - 1);
-      Atomics.store(cells, 1, turn);
-      Atomics.notify(cells, 1);
-    }
-  }, shared).unref();
-  let turn = 0;
-  return () => {
-    for (let i = 0; i < rounds; i++) {
-      Atomics.store(shared, 0, ++turn);
-      Atomics.notify(shared, 0);
-      while (Atomics.load(shared, 1) !== turn) {
-        Atomics.wait(shared, 1, turn - 1);
-      }
-    }
-  };
-}
-
 /** Round trips of two events. */
 export function eventTrips(rounds: number): () => void {
   const ping = new Event();

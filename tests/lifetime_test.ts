@@ -480,7 +480,7 @@ test("A process is no reason not to exit at once", { timeout }, async () => {
 test("A process whose error nobody asks for does not end the program", {
   timeout,
 }, async () => {
-  const result = await runProgram(async ({ Process }) => {
+  const result = await runProgram(async ({ activeChildren, Process }) => {
     for (
       const target of [
         () => {
@@ -501,7 +501,9 @@ test("A process whose error nobody asks for does not end the program", {
       const process = new Process(target);
       process.start();
     }
-    await new Promise((resolve) => setTimeout(resolve, 500));
+    while (activeChildren().length > 0) {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
     console.log("still here");
   });
   assertEquals([result.code, result.stdout], [0, "still here\n"]);

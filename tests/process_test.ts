@@ -20,6 +20,7 @@ import {
 } from "../mod.ts";
 import { runtime } from "../_internal/runtime/which.ts";
 import { moduleUrl, runProgram } from "./_program.ts";
+import { reached, sharedCells } from "./_pools.ts";
 import { blockAfterLastCall } from "./testdata/pool_tasks.ts";
 import { startAnother, startPulse, storeWho } from "./testdata/tasks.ts";
 import { WatchedSignal } from "./_watched_signal.ts";
@@ -487,13 +488,16 @@ test("Process.terminate() of one that blocks leaves nothing open", {
 }, async () => {
   const run = async () => {
     const blocks = new Event();
-    const process = new Process(blockAfterLastCall, { args: [blocks] });
+    const workers = sharedCells();
+    const args: [Event, Int32Array] = [blocks, workers];
+    const process = new Process(blockAfterLastCall, { args });
     process.start();
     await blocks.wait();
-    await delay(100); // it blocks, and its pool has replaced a worker
+    await reached(workers, 0, 2); // it blocks, and its pool has replaced a worker
     process.terminate();
     await process.join();
   };
+  await countHandles(); // does not apply in browsers, which start no successor either
   await run();
   const before = await countHandles();
   await run();

@@ -30,11 +30,20 @@ export const nested = task(
   },
 );
 
-/** Blocks for ever, when the last call of a pool of this thread's has ended. */
+/**
+ * Blocks for ever, when the last call of a pool of this thread's has ended; counts
+ * the workers that the pool has started.
+ */
 export const blockAfterLastCall = task(
   import.meta.url,
-  async function blockAfterLastCall(blocks: Event): Promise<void> {
-    const pool = new ProcessPool(1);
+  async function blockAfterLastCall(
+    blocks: Event,
+    workers: Int32Array,
+  ): Promise<void> {
+    const pool = new ProcessPool(1, {
+      initializer: (workers: Int32Array) => void Atomics.add(workers, 0, 1),
+      initargs: [workers],
+    });
     const stop = new AbortController();
     const { signal } = stop;
     const begun = new Event();
