@@ -693,6 +693,7 @@ export abstract class Pool {
       transfer: transfer && [...transfer], // it may be used again
       transferResult,
     };
+    if (this.#state !== "open") throw closedError(); // by a getter of the options
     if (limits !== NO_LIMITS) {
       return this.#applyWithin(limits, request) as Promise<R>;
     }

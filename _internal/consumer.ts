@@ -127,9 +127,9 @@ export class Consumer {
   start(): void {
     this.#spin.putOff();
     if (this.#running) return;
-    this.#running = true;
     // Not at once: who has just asked for something has its promise first.
     microtask(() => this.#watch());
+    this.#running = true; // last, as the stack may be at its end
   }
 
   #watch(): void {

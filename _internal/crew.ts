@@ -90,6 +90,8 @@ export interface Worker extends Schedulable {
   useless: number;
   /** Its successor is there: it takes no more calls, and ends once it has none. */
   replaced: boolean;
+  /** How many refusals there had been, in all, when it was made. */
+  readonly refusals: number;
 }
 
 /** The workers of a pool; those that may be sent calls are the scheduler's. */
@@ -107,7 +109,7 @@ export class Crew {
   #number = 1;
   /** Workers that are to be made soon, or once there are calls for them. */
   #due = 0;
-  /** Whether any worker has ever answered. */
+  /** Whether any worker has ever been ready. */
   #works = false;
   readonly #refusals = new Refusals();
   #respawned = 0;
@@ -338,6 +340,7 @@ export class Crew {
       headway: noHeadway(),
       useless,
       replaced: false,
+      refusals: this.#refusals.count,
     };
     child.unref();
     channel.open(child.port);
@@ -450,8 +453,14 @@ export class Crew {
    */
   #askLater(error: unknown): void {
     let others = 0;
-    for (const { left } of this.#scheduler.workers) if (left > 0) others++;
+    for (const worker of this.#scheduler.workers) {
+      if (worker.left > 0) others++;
+      this.#noteReady(worker); // nobody hears of its answer while this thread blocks
+    }
     if (others === 0 && !this.#works) return this.#events.onHopeless(error);
+    // Of many that are due at once each is refused, which counts as one refusal: all
+    // are asked for after the pause.
+    if (this.#refusals.isPausing) return;
     const pause = this.#refusals.add();
     if (others === 0 && this.#refusals.areTooMany) {
       this.#refusals.ask(); // for the next call at once
@@ -467,6 +476,13 @@ export class Crew {
       this.#spawnDue(Infinity);
       this.#scheduler.dispatch();
     });
+  }
+
+  /** Notes if a worker has come: the system gives some, or does so again. */
+  #noteReady({ channel, refusals }: Worker): void {
+    if (!channel.ready) return;
+    this.#works = true;
+    if (refusals === this.#refusals.count) this.#refusals.clear();
   }
 
   /**
@@ -489,6 +505,7 @@ export class Crew {
     this.#scheduler.dispatch();
     await worker.channel.settled();
     if (!this.#scheduler.workers.has(worker)) return;
+    this.#noteReady(worker);
     const { channel } = worker;
     const { ready } = channel;
     const isIdle = channel.begun() === undefined;
@@ -558,6 +575,7 @@ export class Crew {
 
   /** Ends a worker; the calls that it has begun end with it. */
   #end(worker: Worker, cause?: unknown): void {
+    this.#noteReady(worker);
     this.#scheduler.remove(worker);
     this.#stopThread(worker);
     this.abandon(worker, cause);

@@ -145,13 +145,14 @@ export class Dispatcher implements Executor {
       this.#failed++;
       return call.settle({ ok: false, error: this.#failure.error });
     }
-    // In this order, as the stack may be at its end: what is in the queue counts.
+    // In this order, as the stack may be at its end: who reads answers is there before
+    // a call is, and what is in the queue counts.
+    this.#consumer?.start();
     if (this.#isIdle) realm.whileBlocking.add(this.#whileBlocking);
     this.#scheduler.push(call);
     call.keep();
     this.#crew.spawnNeeded(); // this thread may block until it was run
     this.#scheduler.send();
-    this.#consumer?.start();
   }
 
   check(fn: AnyFunction): void {
@@ -201,11 +202,11 @@ export class Dispatcher implements Executor {
     if (this.#refilling) return;
     // Of thousands that are given up in one turn, each would have them all taken
     // back and sent again.
-    this.#refilling = true;
     nextTurn(() => {
       this.#refilling = false;
       scheduler.dispatch();
     });
+    this.#refilling = true; // not before, as the stack may be at its end
     scheduler.dispatch();
   }
 

@@ -176,11 +176,11 @@ export class LocalExecutor implements Executor {
 
   /** Lets timers and messages have their turn: they may end what would come next. */
   #pause(): void {
-    this.#pausing = true;
     afterTurn(() => {
       this.#pausing = false;
       this.#next();
     });
+    this.#pausing = true; // not before, as the stack may be at its end
   }
 
   #answer(call: Call, outcome: Outcome): void {

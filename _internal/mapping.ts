@@ -110,6 +110,7 @@ export function mapAll(
     };
     const submit = (payload: unknown[]) => {
       if (kind === "starmap") payload = listsOf(payload, read);
+      if (over) return; // the lists may run code of their own, which has ended it
       read += payload.length;
       const at = results.push([]) - 1;
       const call = new CallbackCall(

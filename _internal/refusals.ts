@@ -7,9 +7,12 @@
 
 import { now } from "./runtime/loop.ts";
 
-/** The first pause; each further one is twice as long, up to a limit. */
+/**
+ * The first pause; each further one is twice as long, up to a limit: about what calls
+ * wait for that no worker is left for.
+ */
 const PAUSE_MS = 100;
-const MAX_PAUSE_MS = 10_000;
+const MAX_PAUSE_MS = 3000;
 
 /** After so many refusals in a row nobody can tell when there will be a worker. */
 const PATIENCE = 5;

@@ -233,7 +233,6 @@ export class Scheduler<W extends Schedulable> {
         const isSent = channel.send(call, isOnly);
         this.mayWait ||= call.mayWait;
         if (!isSent) return this.requeue([call]);
-        if (isIdle) this.#watch();
         headway.short = channel.pace < Infinity;
       } catch (error) {
         unsent = error instanceof UnsentError ? error : new UnsentError(error);
@@ -248,6 +247,8 @@ export class Scheduler<W extends Schedulable> {
       }
       if (!isInFlight) this.#events.onDropped(call);
       else if (!this.#workers.has(worker)) this.#events.onLost(worker);
+      // Last, as the stack may be at its end: the call is in flight whatever this does.
+      else if (isIdle && unsent === undefined) this.#watch();
     }
   }
 
@@ -483,13 +484,13 @@ export class Scheduler<W extends Schedulable> {
   /** Sees to it that somebody begins what was sent to a worker that was idle. */
   #watch(): void {
     if (this.#watching || this.#bell === undefined) return; // none can be taken back
-    this.#watching = true;
     later(DEAF_MS, () => {
       this.#watching = false;
       if (!this.#recallUnheard()) return;
       this.#watch();
       this.send();
     });
+    this.#watching = true; // not before, as the stack may be at its end
   }
 
   /**

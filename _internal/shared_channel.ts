@@ -312,13 +312,13 @@ export class SharedChannel extends Posting implements Channel {
    */
   #ringLater(): void {
     if (this.#ringing) return;
-    this.#ringing = true;
     later(RING_AGAIN_MS, () => {
       this.#ringing = false;
       if (this.waiting === 0) return;
       this.#ring();
       this.#ringLater();
     });
+    this.#ringing = true; // not before, as the stack may be at its end
   }
 
   has(calls: ReadonlySet<Call>): boolean {

@@ -207,10 +207,13 @@ export class Stream implements AsyncIterableIterator<unknown> {
         this.#read + chunkSize <= this.#taken + this.#ahead)
     ) {
       let item;
+      this.#reading = true; // what it calls may bring answers, and read on
       try {
         item = this.#source!.next();
       } catch (error) {
         return this.#endSource({ error });
+      } finally {
+        this.#reading = false;
       }
       if (item instanceof Promise) this.#await(item);
       else this.#add(item);

@@ -521,6 +521,49 @@ test("ProcessPool posts a payload once, whoever waits and gives up", {
   assertEquals(await Promise.all(sizes), [1, 1, 1]);
 });
 
+for (const Pool of POOLS) {
+  test(`${Pool.name} rejects a call whose options close the pool`, {
+    timeout,
+  }, async () => {
+    const methods: ((pool: Any, options: object) => Promise<unknown>)[] = [
+      (pool, options) => pool.apply(double, [1], options),
+      (pool, options) => pool.map(double, [1], options),
+      (pool, options) => pool.imap(double, [1], options).next(),
+    ];
+    for (const method of methods) {
+      const pool = new Pool(1);
+      const call = method(pool, {
+        get timeout() {
+          pool.close();
+          return undefined;
+        },
+      });
+      assertEquals(await outcomes([call]), ["PoolClosedError"], `${method}`);
+      await pool.join();
+    }
+  });
+
+  test(`${Pool.name}.starmap() begins no list whose reading has ended it`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(1);
+    const cells = sharedCells();
+    const controller = new AbortController();
+    const list: Iterable<[Int32Array]> = {
+      *[Symbol.iterator](): Generator<Any> {
+        controller.abort();
+        yield cells;
+      },
+    };
+    const count = (cells: Int32Array) => void Atomics.add(cells, 0, 1);
+    const { signal } = controller;
+    const call = pool.starmap(count, [list as Any], { signal });
+    assertEquals(await outcomes([call]), ["AbortError"]);
+    assertEquals(await pool.apply(double, [1]), 2); // after all that was sent
+    assertEquals(cells[0], 0);
+  });
+}
+
 test("ThreadPool runs a call in the context of who has made it", {
   timeout,
 }, async () => {

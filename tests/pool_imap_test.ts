@@ -12,6 +12,7 @@ import { runProgram } from "./_program.ts";
 import {
   drained,
   endInTurn,
+  outcomes,
   POOLS,
   reached,
   sharedCells,
@@ -773,4 +774,33 @@ test("imapUnordered() gives results in the order in which they came about", {
     assertEquals(values.length, 2);
     return values[0]!;
   });
+});
+
+test("ProcessPool.imap() reads on from a source that ends another call", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(1);
+  const cells = sharedCells();
+  const wait = (cells: Int32Array) => {
+    Atomics.store(cells, 0, 1);
+    return new Promise(() => {});
+  };
+  const controller = new AbortController();
+  const { signal } = controller;
+  let call: Promise<unknown[]> | undefined;
+  const source = function* () {
+    yield 1;
+    call = outcomes([pool.apply(wait, [cells], { signal })]);
+    const end = performance.now() + 10_000;
+    // Once it has begun the first item was answered, which the abort reads.
+    while (Atomics.load(cells, 0) === 0 && performance.now() < end);
+    controller.abort();
+    yield 2;
+    yield 3;
+  };
+  await pool.apply(double, [0]);
+  const { values, error } = await drained(pool.imap(double, source()));
+  assertEquals(error, undefined);
+  assertEquals(values, [2, 4, 6]);
+  assertEquals(await call, ["AbortError"]);
 });

@@ -392,6 +392,78 @@ test("Calls fail if a pool has no worker left for long; later ones need not", {
   });
 });
 
+test("Workers that are refused together count as one refusal", {
+  timeout,
+}, async () => {
+  const limit = { most: 8 };
+  await countWorkers(limit, async () => {
+    await using pool = new ProcessPool(8);
+    await started(pool);
+    const controller = new AbortController();
+    const { signal } = controller;
+    const stuck = Array.from(
+      { length: 8 },
+      () => pool.apply(() => new Promise(() => {}), [], { signal }),
+    );
+    await until(() => pool.stats().busy === 8);
+    const call = pool.apply(double, [1]);
+    controller.abort();
+    assertEquals(await outcomes(stuck), Array(8).fill("AbortError"));
+    await new Promise<void>(nextTurn);
+    limit.most = Infinity;
+    assertEquals(await call, 2);
+    assertEquals(pool.stats().respawned, 8);
+  });
+});
+
+/** Makes the system refuse a number of workers, then give the next. */
+async function refuseWorkers(
+  use: (refuse: (times: number) => void) => unknown,
+): Promise<void> {
+  let left = 0;
+  let count = () => 0;
+  const limit = {
+    get most() {
+      return left-- > 0 ? count() : Infinity;
+    },
+  };
+  await countWorkers(limit, async (counted) => {
+    count = counted;
+    await use((times) => left = times);
+  });
+}
+
+test("Refusals are forgotten when a worker has come, if it answers nothing", {
+  timeout,
+}, async () => {
+  await refuseWorkers(async (refuse) => {
+    await using pool = new ProcessPool(1);
+    for (let i = 0; i < 9; i++) {
+      refuse(1);
+      const call = pool.apply(() => self.close());
+      assertEquals(await outcomes([call]), ["WorkerExitError"], `${i}`);
+    }
+  });
+});
+
+test(
+  "A pool goes on after a refusal if its worker had come, and not answered",
+  {
+    timeout,
+  },
+  async () => {
+    await refuseWorkers(async (refuse) => {
+      await using pool = new ProcessPool(1);
+      const { stuck, controller } = await stuckCall(pool);
+      refuse(1);
+      controller.abort();
+      assertEquals(await outcomes([stuck]), ["AbortError"]);
+      await new Promise<void>(nextTurn);
+      assertEquals(await pool.apply(double, [1]), 2);
+    });
+  },
+);
+
 for (const Pool of POOLS) {
   test(`${Pool.name} lives on after its thread's stack has overflowed`, {
     timeout,
