@@ -148,7 +148,7 @@ export class Event {
     for (;;) {
       const word = Atomics.load(this.#cells, WORD);
       if (word & FLAG) break;
-      const next = (word + 3) | 0; // one more pulse, flag up
+      const next = word + 3; // one more pulse, flag up
       if (Atomics.compareExchange(this.#cells, WORD, word, next) === word) {
         break;
       }

@@ -234,7 +234,7 @@ async function loadTask(task: TaskReference): Promise<AnyFunction> {
   }
   const marked = realm.tasks.get(keyOf(task));
   if (marked !== undefined) return marked;
-  const found = Object.hasOwn(exported, name) ? exported[name] : undefined;
+  const found = exported[name];
   if (typeof found === "function") {
     const fn = found as AnyFunction;
     realm.tasks.set(keyOf(task), fn); // the next time without a promise

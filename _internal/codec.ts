@@ -290,8 +290,7 @@ function scan(
       const content = simple ?? contentOf(value);
       const { keys } = content;
       if (
-        !simple && keys.length === 0 && !isPlainTagged(value) &&
-        isEmptied(value)
+        keys.length === 0 && !isPlainTagged(value) && isEmptied(value)
       ) refuse(ofItsClass(value));
       inside.push({ content, next: 0 });
     }

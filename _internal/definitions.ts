@@ -93,7 +93,7 @@ export class KnownFunctions {
    */
   get(number: number): CallableWire | undefined {
     const known = this.#wires[number];
-    if (known !== undefined || number >= MAX_DEFINITIONS) return known;
+    if (known !== undefined) return known;
     return this.#wires[number] = this.#read(number);
   }
 

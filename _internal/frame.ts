@@ -109,7 +109,7 @@ export function writeValue(
         // To see whether there are other properties takes time for each item.
         if (!owned && value.length > FEW) return -1;
         if (
-          value.length > 0 && isNumbers(value) &&
+          isNumbers(value) &&
           (owned || Object.keys(value).length === value.length)
         ) return writeNumbers(memory, at, end, value);
       }

@@ -545,6 +545,19 @@ test("Barrier breaks when one who came during an action gives up", {
     "Cannot wait at barrier within 5 ms",
   );
   assertEquals(late.name, "TimeoutError");
+  const controller = new AbortController();
+  const aborted = barrier.wait({ signal: controller.signal });
+  controller.abort(new Error("enough"));
+  await assertRejects(() => aborted, Error, "enough");
+  const blocked = new Process((barrier: Barrier) => {
+    try {
+      barrier.waitSync({ timeout: 5 });
+    } catch (error) {
+      if ((error as Error).name !== "TimeoutError") throw error;
+    }
+  }, { args: [barrier] });
+  blocked.start();
+  assertEquals(await blocked.join({ timeout: 10_000 }), 0);
   gate.resolve();
   assertEquals(await outcomes(waits), [0, 1]); // all had arrived
   assert(barrier.broken);
@@ -565,6 +578,19 @@ test("Barrier breaks when one who came during an action gives up after it", {
   controller.abort(new Error("too late"));
   await assertRejects(() => late, Error, "too late");
   assert(barrier.broken);
+});
+
+test("Barrier.wait() counts from the call of one who came during an action", {
+  timeout,
+}, async () => {
+  const barrier = new Barrier(2, { action: () => delay(800) });
+  const parties = [barrier.wait(), barrier.wait()];
+  const start = performance.now();
+  const late = barrier.wait({ timeout: 1000 });
+  assertEquals(await outcomes(parties), [0, 1]);
+  const acted = performance.now() - start;
+  await assertRejects(() => late, DOMException as unknown as typeof Error);
+  assert(performance.now() - start < acted + 1000 - 1);
 });
 
 test("Barrier with more waits than parties passes them in groups", {
@@ -933,36 +959,41 @@ for (const end of ["returns", "throws"] as const) {
   test(`Barrier's action that ${end} in a terminated process ends no cycle`, {
     timeout,
   }, async () => {
-    const [begun, on] = [0, 1].map(() =>
-      new Int32Array(new SharedArrayBuffer(4))
-    );
-    const barrier = new Barrier(2, {
-      action: end === "throws"
-        ? () => {
-          const [begun, on]: Int32Array[] = (globalThis as Any).words;
-          Atomics.store(begun!, 0, 1);
-          while (Atomics.load(on!, 0) === 0);
-          throw new Error("too late");
-        }
-        : () => {
-          const [begun, on]: Int32Array[] = (globalThis as Any).words;
-          Atomics.store(begun!, 0, 1);
-          while (Atomics.load(on!, 0) === 0);
+    for (const method of ["wait", "waitSync"] as const) {
+      const [begun, on] = [0, 1].map(() =>
+        new Int32Array(new SharedArrayBuffer(4))
+      );
+      const barrier = new Barrier(2, {
+        action: end === "throws"
+          ? () => {
+            const [begun, on]: Int32Array[] = (globalThis as Any).words;
+            Atomics.store(begun!, 0, 1);
+            while (Atomics.load(on!, 0) === 0);
+            throw new Error("too late");
+          }
+          : () => {
+            const [begun, on]: Int32Array[] = (globalThis as Any).words;
+            Atomics.store(begun!, 0, 1);
+            while (Atomics.load(on!, 0) === 0);
+          },
+      });
+      const waiting = barrier.wait();
+      const child = new Process(
+        async (barrier: Barrier, method: "wait", words: Int32Array[]) => {
+          Object.assign(globalThis, { words });
+          await barrier[method]();
         },
-    });
-    const waiting = barrier.wait();
-    const child = new Process((barrier: Barrier, words: Int32Array[]) => {
-      Object.assign(globalThis, { words });
-      barrier.waitSync();
-    }, { args: [barrier, [begun!, on!]] });
-    child.start();
-    await until(() => Atomics.load(begun!, 0) === 1);
-    child.terminate();
-    await child.join();
-    Atomics.store(on!, 0, 1); // only an abandoned thread sees it
-    await delay(100);
-    assertEquals([barrier.nWaiting, barrier.broken], [2, false]);
-    barrier.reset();
-    await assertRejects(() => waiting, BrokenBarrierError);
+        { args: [barrier, method as "wait", [begun!, on!]] },
+      );
+      child.start();
+      await until(() => Atomics.load(begun!, 0) === 1);
+      child.terminate();
+      await child.join();
+      Atomics.store(on!, 0, 1); // only an abandoned thread sees it
+      await delay(100);
+      assertEquals([barrier.nWaiting, barrier.broken], [2, false]);
+      barrier.reset();
+      await assertRejects(() => waiting, BrokenBarrierError);
+    }
   });
 }

@@ -179,6 +179,22 @@ test("Event.wait() keeps a pulse that came before its signal aborted", {
   assert(await waiting);
 });
 
+test("Event.wait() of several with one signal end each in its own way", {
+  timeout,
+}, async () => {
+  const controller = new AbortController();
+  const { signal } = controller;
+  const [first, second] = [new Event(), new Event()];
+  const waits = [first, second, second].map((it) => it.wait({ signal }));
+  first.set();
+  assert(await waits[0]);
+  const reason = new Error("enough");
+  controller.abort(reason);
+  for (const wait of waits.slice(1)) {
+    assertStrictEquals(await assertRejects(() => wait, Error), reason);
+  }
+});
+
 test("Event.wait() leaves no listener on its signal", {
   timeout,
 }, async () => {

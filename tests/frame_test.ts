@@ -1,7 +1,12 @@
 // Values as frames: exactly what structured clone delivers, whatever they are.
 
 import { test } from "node:test";
-import { assert, assertEquals, assertInstanceOf } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertThrows,
+} from "@std/assert";
 import { ProcessPool } from "../mod.ts";
 import { travel } from "../_internal/dispatcher.ts";
 import {
@@ -137,6 +142,14 @@ test("Frames do not pass what does not fit, at any length", {
 }, () => {
   const memory = memoryOf(new SharedArrayBuffer(256));
   const guard = 0x5a5a5a5a;
+  for (const value of [true, null, undefined, 0.1, [0.1], [0.1, 0.2], [], {}]) {
+    for (let end = 8; end <= 64; end += 8) {
+      memory.words.fill(guard);
+      const after = writeValue(memory, 8, end, value);
+      assert(after <= end);
+      assert(memory.words.subarray(end >> 2).every((word) => word === guard));
+    }
+  }
   for (const unit of ["x", "é", "𝄞"]) {
     for (let length = 0; length < 140; length++) {
       for (const value of [unit.repeat(length), [unit.repeat(length)]]) {
@@ -157,6 +170,17 @@ test("Frames do not pass what does not fit, at any length", {
 });
 
 test("Frames of random bytes are refused with an error", { timeout }, () => {
+  const cut = memoryOf(new SharedArrayBuffer(64));
+  for (const value of [1.5, [1, 2], "text", [""], true, null, undefined]) {
+    const end = writeValue(cut, 8, 64, value);
+    assertThrows(() => readValue(cut, { at: 8 }, end - 8), Error);
+    assertThrows(() => readValue(cut, { at: 8 }, 72), Error);
+    assertThrows(() => readValue(cut, { at: 12 }, end), Error);
+    if (typeof value === "object" && value !== null) {
+      cut.words[3] = -8;
+      assertThrows(() => readValue(cut, { at: 8 }, end), Error);
+    }
+  }
   const random = new Random(seed + 1);
   const memory = memoryOf(new SharedArrayBuffer(1 << 10));
   const values = new Values(random);

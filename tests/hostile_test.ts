@@ -516,6 +516,57 @@ const runUnbounded = (file: string) =>
     { timeout: 50_000 },
   );
 
+test("A process is bounded by its permissions", { timeout }, async () => {
+  if (!isDeno) {
+    assertThrows(
+      () => new Process(() => {}, { permissions: "none" }),
+      TypeError,
+    );
+    return;
+  }
+  await withFolder(async (folder) => {
+    const [open, secret] = ["open.txt", "secret.txt"].map((name) =>
+      join(folder, name)
+    );
+    await writeFile(open!, "open");
+    await writeFile(secret!, "secret");
+    const file = join(folder, "program.mjs");
+    await writeFile(
+      file,
+      `import { Process } from ${JSON.stringify(moduleUrl)};
+      const read = (file) => void Deno.readTextFileSync(file);
+      for (const permissions of [
+        undefined,
+        "none",
+        { read: [new URL("open.txt", import.meta.url)] },
+      ]) {
+        for (const file of ${JSON.stringify([open, secret])}) {
+          const process = new Process(read, { args: [file], permissions });
+          process.start();
+          console.log(await process.join());
+        }
+      }
+      for (const key of ["ffi", "read", "run", "write", "net", "env"]) {
+        for (const url of ["file:///a", "https://a"]) {
+          try {
+            new Process(read, { permissions: { [key]: [new URL(url)] } });
+            console.log(key);
+          } catch (error) {
+            console.log(error.name);
+          }
+        }
+      }`,
+    );
+    const { code, stdout, stderr } = await runUnbounded(file);
+    assertEquals([code, stdout.trim().split("\n").join(" ")], [
+      0,
+      "0 0 1 1 0 1 " +
+      "ffi TypeError read TypeError run TypeError write TypeError " +
+      "TypeError TypeError TypeError TypeError",
+    ], stderr);
+  });
+});
+
 test("A pool without permissions touches neither disk nor network", {
   timeout,
 }, async () => {

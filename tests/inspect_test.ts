@@ -25,7 +25,14 @@ test("A console shows what events, barriers, processes and results are like", {
     console.log(event);
     event.set();
     console.log([event]);
-    console.log(new Barrier(3));
+    const { inspect } = await import("node:util");
+    console.log(inspect(event, { depth: 0 }));
+    console.log(inspect([event], { depth: 0 }));
+    const barrier = new Barrier(3);
+    const waiting = barrier.wait();
+    console.log(barrier);
+    barrier.abort();
+    await waiting.catch(() => console.log(barrier));
     const cook = new Process(() => {}, { name: "cook", daemon: true });
     console.log(cook);
     cook.start();
@@ -42,7 +49,10 @@ test("A console shows what events, barriers, processes and results are like", {
   }, [
     "Event { isSet: false }",
     "[ Event { isSet: true } ]",
-    "Barrier { parties: 3, nWaiting: 0, broken: false }",
+    "Event { isSet: true }",
+    "[ [Event] ]",
+    "Barrier { parties: 3, nWaiting: 1, broken: false }",
+    "Barrier { parties: 3, nWaiting: 0, broken: true }",
     'Process { name: "cook", id: null, exitCode: null, daemon: true }',
     "false 0",
     "AsyncResult { ready: false }",

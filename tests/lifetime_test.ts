@@ -289,6 +289,25 @@ test("A wait that is over keeps nothing alive", { timeout }, async () => {
   assertEnded(result, "");
 });
 
+test("A wait that was over counts no more when what it waited for comes", {
+  timeout,
+}, async () => {
+  const result = await runProgram(async ({ Process }) => {
+    const [first, second] = [500, 1000].map((ms) => {
+      const pause = (ms: number) =>
+        new Promise<void>((resolve) => setTimeout(resolve, ms));
+      const daemon = new Process(pause, { args: [ms], daemon: true });
+      daemon.start();
+      return daemon;
+    });
+    const polls = [1, 2, 3].map((timeout) => first!.join({ timeout }));
+    for (const poll of polls) console.log(await poll);
+    console.log(await first!.join());
+    console.log(await second!.join()); // nothing else keeps the program alive
+  });
+  assertEnded(result, "null\nnull\nnull\n0\n0\n");
+});
+
 test("What runs on in a pool and nobody waits for keeps nothing alive", {
   timeout,
 }, async () => {
@@ -645,13 +664,10 @@ test("A barrier's action that is not over keeps the program alive", {
 }, async () => {
   assertEnded(
     await runProgram(({ Barrier }) => {
-      // deno-lint-ignore no-explicit-any
-      const scope = globalThis as any;
       const action = () =>
         new Promise<void>((resolve) => {
-          const timer = setTimeout(resolve, 200);
-          if (scope.Deno) scope.Deno.unrefTimer(Number(timer));
-          else (timer as { unref?(): void }).unref?.();
+          const timer: unknown = setTimeout(resolve, 200);
+          (timer as { unref?(): void }).unref?.();
         });
       void new Barrier(1, { action }).wait().then(() => console.log("over"));
     }),

@@ -443,6 +443,18 @@ test("ProcessPool ends although calls could not be sent", {
   assertEquals(await last, ["DataCloneError", 1]);
 });
 
+test("ProcessPool knows as many functions as it is given", {
+  timeout,
+}, async () => {
+  await using pool = new ProcessPool(2);
+  const make = (i: number): () => number => (0, eval)(`() => ${i}`);
+  const functions = Array.from({ length: 1200 }, (_, i) => make(i));
+  for (let round = 0; round < 2; round++) {
+    const results = await Promise.all(functions.map((fn) => pool.apply(fn)));
+    assertEquals(results, functions.map((_, i) => i));
+  }
+});
+
 test(
   "Functions of any length get to every worker, and to those that come later",
   {

@@ -77,7 +77,7 @@ for (const Pool of POOLS) {
       assertStringIncludes(error.message, "a message");
       assertStringIncludes(error.stack, stacksTell ? "a message" : "fail");
       assertFalse(error.stack.includes("blob:"), error.stack);
-      assertFalse(Object.keys(error).includes("name"));
+      assertFalse(Object.hasOwn(error, "name"));
       assert(Object.prototype.toString.call(error) === "[object Error]");
     }
     const aggregate = await thrown(pool, () => {
@@ -91,6 +91,16 @@ for (const Pool of POOLS) {
     assertEquals(aggregate.errors[0].message, "one");
     assertEquals(aggregate.errors[1], 2);
     assertEquals(aggregate.errors[2].errors, [null]);
+    const { SuppressedError } = globalThis as Any;
+    if (SuppressedError !== undefined) { // not yet in every browser
+      const both = await thrown(pool, () => {
+        const { SuppressedError } = globalThis as Any;
+        throw new SuppressedError(new TypeError("late"), new URIError("early"));
+      });
+      assertStrictEquals(both.constructor, SuppressedError);
+      assertInstanceOf(both.error, TypeError);
+      assertInstanceOf(both.suppressed, URIError);
+    }
     const abort = await thrown(pool, () => {
       throw new DOMException("stop", "AbortError");
     });

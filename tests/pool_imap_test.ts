@@ -6,6 +6,7 @@ import {
   assertEquals,
   assertInstanceOf,
   assertRejects,
+  assertStrictEquals,
 } from "@std/assert";
 import { Event, PoolClosedError, ProcessPool } from "../mod.ts";
 import { runProgram } from "./_program.ts";
@@ -21,6 +22,9 @@ import {
 } from "./_pools.ts";
 
 const timeout = 30_000;
+
+// deno-lint-ignore no-explicit-any
+type Any = any;
 
 const double = (n: number) => n * 2;
 const pause = (ms: number) =>
@@ -640,6 +644,72 @@ for (const Pool of POOLS) {
     await pool.join();
     await until(() => pool.stats().queued === 0);
   });
+
+  test(`${name} does not close a source that has failed`, {
+    timeout,
+  }, async () => {
+    await using pool = new Pool(1);
+    const failure = new Error("the source fails");
+    const fail = () => {
+      throw failure;
+    };
+    const nexts: (() => unknown)[] = [
+      fail,
+      () => Promise.reject(failure),
+      () => Object.defineProperty({}, "done", { get: fail }),
+      () => Object.defineProperty({ done: false }, "value", { get: fail }),
+    ];
+    for (const next of nexts) {
+      let closed = 0;
+      const iterator: Any = {
+        next,
+        return() {
+          closed++;
+          return { done: true };
+        },
+      };
+      const source: AsyncIterable<number> = {
+        [Symbol.asyncIterator]: () => iterator,
+      };
+      const { error } = await drained(pool.imap(double, source));
+      assertStrictEquals(error, failure);
+      const all = await pool.map(double, source).catch((error) => error);
+      assertStrictEquals(all, failure);
+      assertEquals(closed, 0);
+    }
+  });
+
+  test(
+    `${name}.imap() closes a source once it has given what it was asked for`,
+    {
+      timeout,
+    },
+    async () => {
+      for (const leave of ["terminate", "return"] as const) {
+        const pool = new Pool(1);
+        const order: string[] = [];
+        const it = pool.imap(double, {
+          [Symbol.iterator]: () => ({
+            next() {
+              order.push("begin");
+              if (leave === "terminate") pool.terminate();
+              else it.return!();
+              order.push("end");
+              return { done: false, value: 1 };
+            },
+            return() {
+              order.push("close");
+              return { done: true, value: undefined };
+            },
+          }),
+        });
+        await drained(it);
+        assertEquals(order, ["begin", "end", "close"]);
+        pool.terminate();
+        await pool.join();
+      }
+    },
+  );
 
   test(`${name}.imap() closes a source that ends the pool as it opens`, {
     timeout,

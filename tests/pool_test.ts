@@ -300,6 +300,26 @@ for (const Pool of POOLS) {
       },
     );
     assertEquals(unknown, [[1, undefined], [2, undefined]]);
+    const items = [1, 2, 3];
+    const entries = items.map((n): [number, number] => [n, n]);
+    const own = Object.assign(items.slice(), {
+      [Symbol.iterator]: () => items.values(),
+    });
+    const inputs: [Iterable<unknown>, number?][] = [
+      [items, 3],
+      [Float64Array.from(items), 3],
+      [new Set(items), 3],
+      [new Map(entries), 3],
+      [items.values()],
+      [own],
+    ];
+    for (const [input, length] of inputs) {
+      const totals: unknown[] = [];
+      await pool.map((it: unknown) => it, input, {
+        onProgress: ({ total }) => void totals.push(total),
+      });
+      assertEquals(totals, Array(3).fill(length));
+    }
   });
 
   test(`${name} runs one call after another in each place`, {

@@ -548,6 +548,35 @@ test("Process that was ended does nothing more to shared objects", {
   } while (event.isSet());
 });
 
+test("Process that was ended arrives at no barrier", { timeout }, async () => {
+  for (const method of ["wait", "waitSync", "abort"] as const) {
+    const barrier = new Barrier(2);
+    const [begun, on] = [0, 1].map(() =>
+      new Int32Array(new SharedArrayBuffer(4))
+    );
+    const process = new Process(
+      (
+        barrier: Barrier,
+        method: "abort",
+        begun: Int32Array,
+        on: Int32Array,
+      ) => {
+        Atomics.store(begun, 0, 1);
+        while (Atomics.load(on, 0) === 0);
+        barrier[method]();
+      },
+      { args: [barrier, method as "abort", begun!, on!] },
+    );
+    process.start();
+    while (Atomics.load(begun!, 0) === 0) await delay(1);
+    process.terminate();
+    assertEquals(await process.join(), -15);
+    Atomics.store(on!, 0, 1); // only an abandoned thread sees it
+    await delay(100);
+    assertEquals([barrier.nWaiting, barrier.broken], [0, false]);
+  }
+});
+
 // Every way to end, with the exit code. The target first notes the time in a
 // cell that is shared, so that the delay until the parent knows can be told.
 const endings: Record<

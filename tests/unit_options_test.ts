@@ -308,7 +308,8 @@ test("What surely cannot be transferred is refused before anything is taken", {
 }, async () => {
   await using pool = new ProcessPool(1);
   const buffer = new ArrayBuffer(8);
-  for (const bad of [null, 5, "x", {}, [], new Uint8Array(1)] as Any[]) {
+  const bare = Object.create(null);
+  for (const bad of [null, 5, "x", {}, bare, [], new Uint8Array(1)] as Any[]) {
     await assertRejects(
       () => pool.apply((_) => {}, [buffer], { transfer: [buffer, bad] }),
       TypeError,

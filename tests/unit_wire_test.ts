@@ -11,7 +11,7 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
-import { Event, PoolClosedError, ProcessPool, task } from "../mod.ts";
+import { Barrier, Event, PoolClosedError, ProcessPool, task } from "../mod.ts";
 import { brand } from "../_internal/brand.ts";
 import {
   type AnyFunction,
@@ -20,7 +20,7 @@ import {
   reviveCallable,
   reviveSync,
 } from "../_internal/callable.ts";
-import { decode, encode, located } from "../_internal/codec.ts";
+import { decode, encode, hasShared, located } from "../_internal/codec.ts";
 import { fromThrownWire, toThrownWire } from "../_internal/error_wire.ts";
 import { Latch } from "../_internal/latch.ts";
 import { blame, buffersIn, pack, unpack } from "../_internal/payload.ts";
@@ -77,6 +77,7 @@ test(
       [[many], 1],
       [["a", many, null, many.map((n) => n * 4), 7n], 2],
       [[Object.freeze(many.slice())], 1],
+      [[[...many, -0, NaN, Infinity]], 1],
       [[many.slice(1)], 0],
       [[many, many], 0],
       [[many, { many }], 0],
@@ -113,6 +114,14 @@ test("blame() finds the item, or nobody", { timeout }, () => {
   const found = blame(error, [1, { a: [Symbol()] }], "args[0]", "f");
   assertEquals(found.index, 1);
   assertStringIncludes(String(found.error), "args[0].a[0]");
+  const { port1 } = new MessageChannel();
+  const refused = blame(error, [{ port: [port1] }], "args[0]", "f"); // by the platform
+  port1.close();
+  assertEquals(refused.index, 0);
+  assertStringIncludes(
+    String(refused.error),
+    "Cannot send args[0].port[0] of f",
+  );
 });
 
 test("buffersIn() finds each buffer once, wherever it is", { timeout }, () => {
@@ -142,6 +151,9 @@ test("located() leaves other errors as they are", { timeout }, () => {
 test("located() finds what structured clone refuses", { timeout }, () => {
   const error = new DOMException("refused", "DataCloneError");
   const bad = new WeakMap();
+  const circular: Record<string, unknown> = {};
+  circular.self = circular;
+  circular.bad = bad;
   for (
     const [value, path] of [
       [[1, [bad]], "args[1][0]"],
@@ -150,6 +162,7 @@ test("located() finds what structured clone refuses", { timeout }, () => {
       [new Map<unknown, unknown>([[1, 2], [3, bad]]), "args.values()[1]"],
       [new Map<unknown, unknown>([[bad, 1]]), "args.keys()[0]"],
       [new Set<unknown>([1, bad]), "args.values()[1]"],
+      [circular, "args.bad"],
     ] as const
   ) {
     const found = located(error, value, "args", "f");
@@ -168,7 +181,9 @@ test("encode() refuses what only looks as if it could be sent", {
       [likePromise, "a promise"],
       [(function* () {})(), "a generator"],
       [(async function* () {})(), "a generator"],
+      [new WeakMap(), "a weak reference"],
       [new WeakSet(), "a weak reference"],
+      [new WeakRef({}), "a weak reference"],
       [Symbol(), "a symbol"],
       [() => {}, "a function that is not marked with task()"],
     ] as const
@@ -182,6 +197,75 @@ test("encode() refuses what only looks as if it could be sent", {
       `Cannot send args[0] of f as ${what} cannot be cloned`,
     );
   }
+});
+
+test("encode() leaves alone what structured clone takes by its slots", {
+  timeout,
+}, async () => {
+  const event = new Event();
+  for (
+    const object of [
+      new Date(1),
+      /x/,
+      new Uint8Array(1),
+      new ArrayBuffer(1),
+      new SharedArrayBuffer(1),
+      new Error("e"),
+      Object("text"),
+      Object(1),
+      Object(true),
+      Object(1n),
+    ]
+  ) {
+    // No clone has what it has beside.
+    Object.assign(object, { fn: () => {}, symbol: Symbol() });
+    assertStrictEquals(encode(object, "args", "f").value, object);
+    const wire = encode([object, event], "args", "f");
+    assertStrictEquals((wire.value as unknown[])[0], object);
+    assertEquals(wire.stand!.length, 1);
+    assertEquals(await decode(wire), [object, event]);
+  }
+});
+
+test("hasShared() finds what threads can wait for", { timeout }, () => {
+  const buffer = new SharedArrayBuffer(8);
+  const size = { initial: 1, maximum: 1 };
+  const shared = [
+    buffer,
+    new Int32Array(buffer),
+    new DataView(buffer),
+    new WebAssembly.Memory({ ...size, shared: true }),
+    new Event(),
+    new Barrier(2),
+  ];
+  for (const it of shared) {
+    assert(hasShared(encode([1, { it }], "args", "f")), String(it));
+  }
+  const own = [new Int32Array(2), new ArrayBuffer(8), task(tasks, "double"), [
+    1,
+  ], { a: 1 }];
+  for (const it of own) assertFalse(hasShared(encode([it], "args", "f")));
+});
+
+test("decode() leaves nothing in maps and sets of what stood there", {
+  timeout,
+}, async () => {
+  const event = new Event();
+  class Special extends Map<unknown, unknown> {
+    override get [Symbol.toStringTag]() {
+      return "Special";
+    }
+  }
+  const entries = [[1, event], [event, 2], ["last", 3]] as const;
+  for (
+    const map of [new Map<unknown, unknown>(entries), new Special(entries)]
+  ) {
+    const wire = structuredClone(encode([map], "args", "f"));
+    const [back] = await decode(wire) as [Map<unknown, unknown>];
+    assertEquals([...back].flat(), [1, event, event, 2, "last", 3]);
+  }
+  const set = structuredClone(encode(new Set([1, event, 2]), "args", "f"));
+  assertEquals([...await decode(set) as Set<unknown>], [1, event, 2]);
 });
 
 test("decode() puts shared objects back everywhere, in cycles too", {
@@ -273,6 +357,9 @@ test("reviveCallable() makes functions of every form", { timeout }, () => {
     }.method, // deno-fmt-ignore-line
     { [key]() { return 1; } }[key]!, // deno-fmt-ignore-line
     { get() { return 1; } }.get, // deno-fmt-ignore-line
+    { class$() { return 1; } }.class$, // deno-fmt-ignore-line
+    { class_() { return 1; } }.class_, // deno-fmt-ignore-line
+    Object.defineProperty(() => 1, "name", { value: 7 }),
     class {
       static #hidden() {
         return 1;
@@ -299,6 +386,19 @@ test("An arrow function sees nothing of the function it is made in", {
   assertThrows(() => make("() => arguments[0]")(1), ReferenceError);
   assertThrows(() => make("() => new.target"), SyntaxError);
   assertEquals(make("function f() { return arguments[0]; }")(1), 1);
+  const named = "() => __name(() => 1, 'a')() + __name(() => 2, 'b')()";
+  assertEquals(make(named)(), 3);
+  assertEquals(make("get f() { return 1; }")(), 1);
+  assertEquals(make("set f(value) { value.is = 1; }").length, 1);
+  for (const name of ["#f", "[f]", "[f[0]]", "f", "*#f", "*[f]"]) {
+    for (const start of ["async", "async ", "async/**/", ""]) {
+      if (start === "async" && name === "f") continue;
+      const made = make(`${start}${name}(){return 1}`) as AnyFunction;
+      const kind = made.constructor.name;
+      assertEquals(kind.startsWith("Async"), start !== "", kind);
+      assertEquals(kind.includes("Generator"), name.startsWith("*"), kind);
+    }
+  }
   assertEquals(make("f() { return [this, arguments[0]]; }")(1), [undefined, 1]);
 });
 
@@ -325,6 +425,12 @@ test("reviveSync() explains a missing variable, now or later", {
     name: "",
   });
   assertEquals((explained(error, fn as AnyFunction) as Error).message, message);
+  const odd = assertThrows(
+    () => text('() => { throw new ReferenceError("$& is not defined"); }')(),
+    ReferenceError,
+  );
+  assertEquals(odd.message.split("$&").length, 2);
+  if (stacksTell) assertStringIncludes(odd.stack!, odd.message);
   const own = new ReferenceError("own");
   assertEquals((explained(own, () => {}) as Error).message, "own");
 });
@@ -366,6 +472,11 @@ test("reviveCallable() finds marked functions, exports, and nothing else", {
     "cannot be loaded",
   );
   assert(error.cause !== undefined);
+  await assertRejects(
+    () => find({ module: "data:text/javascript,throw 'odd';", name: "f" }),
+    Error,
+    "cannot be loaded: odd",
+  );
   for (
     const module of [
       "data:text/javascript,export const f = () => 'a/b';",
@@ -383,8 +494,13 @@ test("What only says that it is an error is sent as what it is", {
 }, async () => {
   const event = new Event();
   const named = { [Symbol.toStringTag]: "Error", event };
-  const sent = structuredClone(encode(named, "args", "test"));
-  assert((await decode(sent) as typeof named).event instanceof Event);
+  const heirs = [Error, Map, Set].map(({ prototype }) =>
+    Object.assign(Object.create(prototype), { event })
+  );
+  for (const value of [named, ...heirs]) {
+    const sent = structuredClone(encode(value, "args", "test"));
+    assert((await decode(sent) as typeof named).event instanceof Event);
+  }
 });
 
 // -- stacks -------------------------------------------------------------------
@@ -424,6 +540,7 @@ function sent(thrown: unknown): unknown {
 
 test("Errors are sent however odd they are", { timeout }, () => {
   const odd = new Error("odd");
+  const { port1 } = new MessageChannel();
   Object.defineProperties(odd, {
     message: {
       get: () => {
@@ -439,13 +556,18 @@ test("Errors are sent however odd they are", { timeout }, () => {
     },
     fn: { value: () => {}, enumerable: true },
     weak: { value: new WeakMap(), enumerable: true },
+    port: { value: [port1], enumerable: true },
     ok: { value: [1, { two: 2 }], enumerable: true },
+    task: { value: [task(tasks, "double")], enumerable: true },
   });
   const back = sent(odd) as Error & { ok: unknown };
+  port1.close();
   assertInstanceOf(back, Error);
   assertEquals([back.name, back.message], ["named", ""]);
   assertEquals(back.ok, [1, { two: 2 }]);
   assertFalse("fn" in back || "weak" in back || "ruined" in back);
+  assertFalse("port" in back); // which only the platform refuses
+  assertFalse("task" in back); // its module would have to be loaded first
 });
 
 test("Errors whose name cannot be text are sent", { timeout }, () => {
@@ -457,9 +579,13 @@ test("Errors whose name cannot be text are sent", { timeout }, () => {
 test("Errors without a class, and of another realm, are errors", {
   timeout,
 }, () => {
-  const bare = new Error("bare");
-  Object.setPrototypeOf(bare, null);
-  assertInstanceOf(sent(bare), Error);
+  for (const prototype of [null, Object.create(null)]) {
+    const bare = new Error("bare");
+    Object.setPrototypeOf(bare, prototype);
+    const back = sent(bare) as Error;
+    assertEquals(back.constructor, Error);
+    assertEquals([back.name, back.message], ["Error", "bare"]);
+  }
   class Copy extends Error {} // as another copy of the module has it
   brand(Copy, "PoolClosedError");
   const other = sent(new Copy("other")) as Error;
@@ -493,6 +619,9 @@ test("Errors keep cycles of causes, lists and their classes", {
   const exception = sent(new DOMException("gone", "AbortError"));
   assertInstanceOf(exception, DOMException);
   assertEquals(exception.name, "AbortError");
+  const failed = new DOMException("gone", "AbortError");
+  Object.defineProperty(failed, "stack", { value: "at home:1:2" });
+  assertEquals((sent(failed) as Error).stack, "at home:1:2");
   for (const value of [1, null, undefined, "text", { a: [1] }]) {
     assertEquals(sent(value), value);
   }

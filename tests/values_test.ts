@@ -477,6 +477,22 @@ test("Events, barriers and tasks may stand anywhere in arguments", {
   assertStrictEquals(copy.long.barrier, barrier);
   assertStrictEquals(await sent(event), event);
   assertStrictEquals(await sent(tasks.double), tasks.double);
+  await using pool = new ProcessPool(1);
+  const there = await pool.apply((...shared: unknown[]) => shared, [
+    event,
+    barrier,
+    tasks.double,
+  ]);
+  assertStrictEquals(there[0], event);
+  assertStrictEquals(there[1], barrier);
+  assertStrictEquals(there[2], tasks.double);
+  const isSame = (event: Event, barrier: Barrier) => {
+    const { kept } = globalThis as Any;
+    (globalThis as Any).kept = [event, barrier];
+    return kept?.[0] === event && kept?.[1] === barrier;
+  };
+  await pool.apply(isSame, [event, barrier]);
+  assert(await pool.apply(isSame, [event, barrier]));
   // And to another process.
   const joining = run(async (object: Any) => {
     const event = object.list[1];
