@@ -272,6 +272,7 @@ export class Dispatcher implements Executor {
 
   /** Tells whoever waits for a call how it ended, unless it was given up. */
   #tell(call: Call, outcome: Outcome): void {
+    call.letGo(); // first, as the stack may be at its end
     if (!call.settled) {
       if (outcome.ok) this.#completed++;
       else if (!outcome.dropped) this.#failed++;
