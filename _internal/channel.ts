@@ -17,6 +17,8 @@ export interface Channel {
   readonly started: boolean;
   /** Whether the worker has run its initializer. */
   readonly ready: boolean;
+  /** The error outside its calls by which the worker says that it ends, if it does. */
+  readonly failure: { error: unknown } | undefined;
   /** Whether the worker is known to end by itself. */
   readonly ending: boolean;
   /** How many calls were sent, of those whose answers nobody has been told of. */
@@ -94,8 +96,8 @@ export interface Channel {
   /** Looks, and tells. */
   drain(): boolean;
   /**
-   * Resolves when every answer that was sent has been read, and what the initializer
-   * threw, if anything.
+   * Resolves when every answer that was sent has been read, and the error that has
+   * ended the worker or its initializer, if one has.
    */
   settled(): Promise<void>;
 }

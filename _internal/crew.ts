@@ -499,7 +499,7 @@ export class Crew {
   }
 
   /** The worker ended by itself. */
-  async #onExit(worker: Worker, code: number, cause: unknown): Promise<void> {
+  async #onExit(worker: Worker, code: number, reason: unknown): Promise<void> {
     worker.left = -Infinity; // it takes no more, and begins none
     this.#takeBack(worker);
     this.#scheduler.dispatch();
@@ -507,7 +507,8 @@ export class Crew {
     if (!this.#scheduler.workers.has(worker)) return;
     this.#noteReady(worker);
     const { channel } = worker;
-    const { ready } = channel;
+    const { ready, failure } = channel;
+    const cause = failure ? failure.error : reason;
     const isIdle = channel.begun() === undefined;
     const useless = this.#uselessAfter(worker);
     const endedEarly = () =>

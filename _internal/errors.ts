@@ -48,7 +48,8 @@ export class PoolClosedError extends Error {
 
 /**
  * The worker that ran the call has ended before the call did. If an error outside the
- * call was why, that was written to standard error, under the worker's name.
+ * call was why (thrown in a timer, say, or a rejection that nobody caught), that is
+ * its `cause`, and was written to standard error, under the worker's name.
  *
  * @example Usage
  * ```ts

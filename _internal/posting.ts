@@ -48,6 +48,7 @@ export type PostedWire = OutcomeWire | "unreadable";
 export abstract class Posting {
   protected readonly events: ChannelEvents;
   protected port: Port | undefined;
+  failure: { error: unknown } | undefined;
   readonly #definitions: Definitions | undefined;
   /** The numbers of functions that the worker knows. */
   #numbers = new WeakMap<AnyFunction, number>();
@@ -79,6 +80,9 @@ export abstract class Posting {
           return this.onReady();
         case "broken":
           return this.events.onBroken(fromThrownWire(message.error));
+        case "failed":
+          this.failure = { error: fromThrownWire(message.error) };
+          return this.allCame();
         case "answer":
           return this.onPosted(message.outcome);
         default:

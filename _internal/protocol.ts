@@ -90,6 +90,8 @@ export const LaneCell = {
   AnswersPosted: 8 * LINE,
   /** [worker] One of {@linkcode Stage}. */
   Stage: 9 * LINE,
+  /** [worker] `1` before its last message, with an error, which may come after its end. */
+  Failed: 9 * LINE + 1,
   /** [worker] How many milliseconds the last call took whose answer was the only unread one. */
   Took: 10 * LINE,
   /** [worker] When it was answered, in milliseconds mod 2^32; before the answer. */
@@ -107,12 +109,10 @@ export const Stage = {
   Starting: 0,
   /** Its initializer has not run yet. */
   Initializing: 1,
-  /** That has failed; a message says how, and may come after the worker's end. */
-  Failed: 2,
   /** It takes calls. */
-  Ready: 3,
+  Ready: 2,
   /** It ends, which no message may tell a thread that blocks. */
-  Ending: 4,
+  Ending: 3,
 } as const;
 
 /** How many words a lane has. */
@@ -224,6 +224,8 @@ export type FromServer =
   | { kind: "ready" }
   /** The initializer has failed. */
   | { kind: "broken"; error: ThrownWire }
+  /** An error outside its calls ends the worker. */
+  | { kind: "failed"; error: ThrownWire }
   /** The answer to the oldest call that has none, or whose frame says that it is posted. */
   | { kind: "answer"; outcome: OutcomeWire };
 

@@ -473,14 +473,12 @@ export class SharedChannel extends Posting implements Channel {
     if (!this.#hasAll) await this.untilAllCame();
   }
 
-  /**
-   * Whether every answer was read, and somebody was told of it; that the initializer
-   * has failed is the last message of all.
-   */
+  /** Whether every answer was read, and somebody was told of it; and the last words. */
   get #hasAll(): boolean {
     return this.#answered.length === 0 &&
       this.#read === Atomics.load(this.#cells, LaneCell.Written) &&
-      Atomics.load(this.#cells, LaneCell.Stage) !== Stage.Failed;
+      (this.failure !== undefined ||
+        Atomics.load(this.#cells, LaneCell.Failed) === 0);
   }
 
   protected onPosted(outcome: PostedWire): void {

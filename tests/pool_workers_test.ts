@@ -1,7 +1,13 @@
 // Workers that die, are replaced, and run an initializer.
 
 import { test } from "node:test";
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import {
   Barrier,
   Event,
@@ -72,6 +78,10 @@ for (const [how, die, code] of deaths) {
     );
     assertEquals(error.exitCode, code);
     assertEquals(error.name, "WorkerExitError");
+    const isError = how.startsWith("an "); // that is its cause
+    assertEquals(error.cause instanceof Error, isError);
+    // Bun's test runner makes a text of it, with the line that threw.
+    if (isError) assertStringIncludes(`${error.cause}`, "a bug of the test");
     assertEquals(await pool.apply(double, [1]), 2);
 
     // What waits for it moves on, whatever lane it takes.

@@ -36,7 +36,7 @@ export class PlainLane implements Lane {
     if (this.#runner.spoilt) nextTurn(() => endThread(1));
   }
 
-  fail(): void {} // the pool waits for a message of any worker that was not ready
+  fail(): void {} // the pool waits for a message of any worker that owes it one
   end(): void {} // the pool hears of it
 
   miss(): void {

@@ -35,7 +35,7 @@ export interface Lane {
   miss(): void;
   /** The worker is ready, and says so. */
   begin(): void;
-  /** The initializer has failed; a message that says how follows. */
+  /** The last message follows, with an error. */
   fail(): void;
   /** The worker ends by itself, or does not after all. */
   end(isEnding: boolean): void;

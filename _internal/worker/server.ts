@@ -24,11 +24,17 @@ import { PlainLane } from "./plain_lane.ts";
  * @param port The wire to the pool.
  */
 export async function runServer(job: ServerJob, port: Port): Promise<void> {
+  const runner = new Runner(port, job.lane);
   catchStrayErrors((error) => {
     report(error);
+    lane.fail();
+    try {
+      runner.post({ kind: "failed", error: toThrownWire(error) });
+    } catch {
+      // A task has broken the wire: the pool hears of the end alone.
+    }
     endThread(1);
   });
-  const runner = new Runner(port, job.lane);
   const lane = job.lane
     ? new SharedLane(runner, job.lane)
     : new PlainLane(runner);

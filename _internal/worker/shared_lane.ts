@@ -116,7 +116,7 @@ export class SharedLane implements Lane {
   }
 
   fail(): void {
-    Atomics.store(this.#cells, LaneCell.Stage, Stage.Failed);
+    Atomics.store(this.#cells, LaneCell.Failed, 1);
   }
 
   end(isEnding: boolean): void {
