@@ -172,7 +172,8 @@ export interface PoolStats {
 }
 
 /** Options of {@linkcode ThreadPool}. */
-export interface ThreadPoolOptions<A extends unknown[] = unknown[]> {
+// deno-lint-ignore no-explicit-any
+export interface ThreadPoolOptions<A extends unknown[] = any[]> {
   /**
    * Runs once before the first task; in a `ProcessPool` once in each worker, also
    * in those that replace others. When it throws, or ends its worker, every call
@@ -189,7 +190,8 @@ export interface ThreadPoolOptions<A extends unknown[] = unknown[]> {
 }
 
 /** Options of {@linkcode ProcessPool}. */
-export interface ProcessPoolOptions<A extends unknown[] = unknown[]>
+// deno-lint-ignore no-explicit-any
+export interface ProcessPoolOptions<A extends unknown[] = any[]>
   extends ThreadPoolOptions<A> {
   /**
    * After how many tasks a worker is replaced by a new one: a positive integer.

@@ -99,17 +99,18 @@ export function evaluate(text: string, name: string): AnyFunction {
       failure ??= error;
     }
   }
+  const what = name === "" ? "anonymous function" : `function "${name}"`;
   if (failure instanceof EvalError) {
     throw new Error(
-      `Cannot compile function "${name}" from its source text as a Content ` +
-        `Security Policy forbids eval() in this thread: mark a function of a ` +
-        `module with task(), or serve the worker file with a policy that says ` +
-        `"script-src 'unsafe-eval'"`,
+      `Cannot compile ${what} from its source text as eval() is forbidden in ` +
+        `this thread, by a Content Security Policy or a flag: mark a function ` +
+        `of a module with task(), or allow eval() (a worker file of its own ` +
+        `has the policy "script-src 'unsafe-eval'", if it is served so)`,
       { cause: failure },
     );
   }
   throw new SyntaxError(
-    `Cannot compile function "${name}" from its source text: ${
+    `Cannot compile ${what} from its source text: ${
       (failure as Error).message
     } (a function that is sent to another thread has no import.meta, super or ` +
       `private names of what is around it: pass what it needs as arguments, or ` +

@@ -6,7 +6,13 @@ import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { runInNewContext } from "node:vm";
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { Event, Process, ProcessPool } from "../mod.ts";
 import { isGlobalWorker } from "../_internal/runtime/which.ts";
 import {
@@ -201,6 +207,36 @@ if (!isGlobalWorker()) {
       Error,
       "pass its URL as the option workerUrl",
     );
+  });
+}
+
+if (process.versions.bun === undefined) { // JavaScriptCore has no such flag
+  test("Tasks run in a program that may compile no text, and others say why", {
+    timeout,
+  }, async () => {
+    const tasks = new URL("./testdata/tasks.ts", import.meta.url).href;
+    const flag = "--disallow-code-generation-from-strings";
+    const flags = "Deno" in globalThis
+      ? [`--v8-flags=${flag}`, "--allow-read"]
+      : [flag];
+    const { code, stdout, stderr } = await withFolder(async (folder) => {
+      const file = join(folder, "program.mjs");
+      await writeFile(
+        file,
+        `import { ProcessPool, task } from ${JSON.stringify(moduleUrl)};
+        await using pool = new ProcessPool(2);
+        const double = task(${JSON.stringify(tasks)}, "double");
+        console.log(await pool.map(double, [1, 2, 3]));
+        await pool.apply(() => 1).catch(({ message }) => console.log(message));
+        console.log(await pool.apply(double, [4]));`,
+      );
+      return await execute(process.execPath, [...runArgs, ...flags, file]);
+    });
+    assertEquals([code, stderr], [0, ""]);
+    const [doubled, why, last] = stdout.split("\n");
+    assertEquals([doubled, last], ["[ 2, 4, 6 ]", "8"]);
+    assertStringIncludes(why!, "anonymous function");
+    assertStringIncludes(why!, "with task()");
   });
 }
 

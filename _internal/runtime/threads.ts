@@ -139,6 +139,21 @@ function named(source: string): string {
   return `${source}\n//# sourceURL=${PROGRAM_NAME}`;
 }
 
+let compiles: boolean | undefined;
+
+/**
+ * Whether text may be compiled in this program: Deno and Node have a flag of V8's
+ * that forbids it, `--disallow-code-generation-from-strings`. Tasks do without.
+ */
+function compilesText(): boolean {
+  try {
+    compiles ??= (0, eval)("true") as boolean;
+  } catch {
+    compiles = false;
+  }
+  return compiles;
+}
+
 /** A program as a script; V8 would parse it twice in a function. */
 function asScript(source: string): string {
   return `"use strict";${named(source)}`;
@@ -156,13 +171,15 @@ function startNodeThread(options: ThreadOptions, port: Any, far: Any): Thread {
     ? undefined
     : { name, permissions };
   const url = host ? undefined : options.url; // a host hands its own program on
+  const isLoaded = url === undefined && (host !== undefined || compilesText());
+  const program = isLoaded ? LOADER : named(source);
   const { Worker } = workerThreads();
   const worker = make(name, () =>
-    new Worker(new URL(url ?? dataUrl(LOADER)), {
+    new Worker(new URL(url ?? dataUrl(program)), {
       name: host ? `${name} (host)` : name,
       workerData: {
         port: far,
-        source: url === undefined ? asScript(source) : undefined,
+        source: isLoaded ? asScript(source) : undefined,
         host,
       },
       transferList: [far],
