@@ -150,7 +150,10 @@ export interface MapAsyncOptions<R> extends MapOptions {
   errorCallback?: ((error: unknown) => unknown) | undefined;
 }
 
-/** Numbers about a pool. A task is an `apply` call or a chunk. */
+/**
+ * Numbers about a pool. A task is an `apply` call or a chunk. One that a worker has
+ * answered counts as completed or failed once this thread has read the answer.
+ */
 export interface PoolStats {
   /** How many tasks may run at once. */
   processes: number;

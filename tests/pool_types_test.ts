@@ -11,7 +11,9 @@ import {
   type AsyncResult,
   type Pool,
   ProcessPool,
+  type ProcessPoolOptions,
   ThreadPool,
+  type ThreadPoolOptions,
 } from "../mod.ts";
 import { POOLS } from "./_pools.ts";
 import * as tasks from "./testdata/tasks.ts";
@@ -136,6 +138,12 @@ test("One kind of pool takes the options of the other", {
     pool.close();
     await pool.join();
   }
+  // Those of a configuration are of the type by its name.
+  const typed: ProcessPoolOptions & ThreadPoolOptions = {
+    initializer: (n: number) => void n,
+    initargs: [1],
+  };
+  new ProcessPool(1, typed).terminate();
   await using pool = new ThreadPool(1, { permissions: "none", name: "one" });
   assertEquals(await pool.apply(double, [1]), 2);
   // @ts-expect-error: there is no such option
