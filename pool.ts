@@ -726,7 +726,12 @@ export abstract class Pool {
         reject(error);
         this.#executor.giveUp(new Set([call]), true);
       });
-      this.#executor.submit(call);
+      try {
+        this.#executor.submit(call);
+      } catch (error) { // the stack is at its end
+        unwatch();
+        throw error;
+      }
     });
     return applied;
   }

@@ -9,11 +9,12 @@
  * | --- | --- | --- |
  * | the sender, to send | claimed, sent | claimed, sent + 1 |
  * | the worker, to claim | claimed < sent | claimed + 1, sent |
+ * | the worker, to give back the last one, as it ends before that begins | claimed, sent | claimed - 1, sent |
  * | the sender, to take back all that was not claimed | claimed, sent | claimed, claimed |
  * | the sender, to take back the last one | claimed < sent | claimed, sent - 1 |
  *
- * So a call is claimed or taken back and never both, and after a worker's death
- * the word tells which call it had begun.
+ * So a call is claimed or taken back and never both, unless it was given back in
+ * between, and after a worker's death the word tells which call it had begun.
  *
  * @module
  */
@@ -49,6 +50,20 @@ export function claim(cells: Int32Array, word: number): boolean {
     if (claimed === seen >>> 16) return false;
     const next = (seen & ~MASK) | ((claimed + 1) & MASK);
     if (Atomics.compareExchange(cells, word, seen, next) === seen) return true;
+  }
+}
+
+/**
+ * Gives back the call that was claimed last, as it will not begin here.
+ *
+ * @param cells Shared memory.
+ * @param word Which word.
+ */
+export function giveBack(cells: Int32Array, word: number): void {
+  for (;;) {
+    const seen = Atomics.load(cells, word);
+    const next = (seen & ~MASK) | ((seen - 1) & MASK);
+    if (Atomics.compareExchange(cells, word, seen, next) === seen) return;
   }
 }
 

@@ -453,11 +453,14 @@ export class Crew {
    */
   #askLater(error: unknown): void {
     let others = 0;
+    let mayWork = false;
     for (const worker of this.#scheduler.workers) {
       if (worker.left > 0) others++;
+      // One that is still to come may have its last calls already.
+      if (worker.left > -Infinity && !worker.channel.ending) mayWork = true;
       this.#noteReady(worker); // nobody hears of its answer while this thread blocks
     }
-    if (others === 0 && !this.#works) return this.#events.onHopeless(error);
+    if (!mayWork && !this.#works) return this.#events.onHopeless(error);
     // Of many that are due at once each is refused, which counts as one refusal: all
     // are asked for after the pause.
     if (this.#refusals.isPausing) return;

@@ -293,9 +293,9 @@ export class Dispatcher implements Executor {
    * wrong for good once the stack ends between a call's end and its entry.
    */
   get #isIdle(): boolean {
-    const { queued, maySend, workers } = this.#scheduler;
+    const { queued, isSending, workers } = this.#scheduler;
     // While one is sent, it is nowhere.
-    if (queued > 0 || !maySend || this.#reviving.size > 0) return false;
+    if (queued > 0 || isSending || this.#reviving.size > 0) return false;
     for (const { channel } of workers) if (channel.inFlight > 0) return false;
     return true;
   }

@@ -6,7 +6,7 @@
  */
 
 import type { Channel } from "./channel.ts";
-import { between } from "./claim.ts";
+import { between, MAX_SENT } from "./claim.ts";
 
 /** Quick calls that have not begun after this wait behind one that is not. */
 export const STUCK_MS = 5;
@@ -102,7 +102,7 @@ export class Headways {
         headway.since = time;
       }
       const more = between(headway.claimed, claimed);
-      if (more === 0) continue;
+      if (more === 0 || more > MAX_SENT) continue; // it may have given one back
       headway.claimed = claimed;
       headway.since = time;
       headway.deaf = 0;

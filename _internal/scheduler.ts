@@ -103,6 +103,8 @@ export class Scheduler<W extends Schedulable> {
    * queue, or in a microtask.
    */
   #maySend = true;
+  /** Whether one is sent: it is not in the queue, and not in flight. */
+  #isSending = false;
   /** How many workers get some of the calls that are being dealt out anew. */
   #dealTo: number | undefined;
   /** Whether it will be looked whether calls have begun that were sent. */
@@ -140,6 +142,11 @@ export class Scheduler<W extends Schedulable> {
   /** Whether calls may be sent and taken back now. */
   get maySend(): boolean {
     return this.#maySend;
+  }
+
+  /** Whether there is a call that is neither in the queue nor in flight. */
+  get isSending(): boolean {
+    return this.#isSending;
   }
 
   /**
@@ -229,6 +236,7 @@ export class Scheduler<W extends Schedulable> {
       let unsent: UnsentError | undefined;
       try {
         this.#maySend = false;
+        this.#isSending = true;
         if (isIdle) headway.fresh = true;
         const isSent = channel.send(call, isOnly);
         this.mayWait ||= call.mayWait;
@@ -237,6 +245,7 @@ export class Scheduler<W extends Schedulable> {
       } catch (error) {
         unsent = error instanceof UnsentError ? error : new UnsentError(error);
       } finally {
+        this.#isSending = false;
         this.#maySend = true;
       }
       const isInFlight = unsent === undefined || unsent.withdrawn;

@@ -11,6 +11,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import { Barrier, Event, ProcessPool, task, ThreadPool } from "../mod.ts";
+import { realm } from "../_internal/realm.ts";
 import {
   outcomes,
   POOLS,
@@ -531,6 +532,25 @@ test("ProcessPool posts a payload once, whoever waits and gives up", {
   controller.abort();
   assertEquals(await outcomes([stuck]), ["AbortError"]);
   assertEquals(await Promise.all(sizes), [1, 1, 1]);
+});
+
+test("A pool that ends while a worker is chosen keeps nothing of its thread", {
+  timeout,
+}, async () => {
+  const before = realm.whileBlocking.size;
+  await using pool = new ProcessPool(2);
+  for (let i = 0; i < 300; i++) await pool.apply(double, [1]); // that is quick
+  const calls = Array.from({ length: 50 }, () => pool.apply(double, [1]));
+  const args = Object.defineProperty([1], 0, {
+    enumerable: true,
+    get() {
+      pool.terminate();
+      return 1;
+    },
+  });
+  calls.push(pool.apply(double, args as [number]));
+  assertEquals((await outcomes(calls)).at(-1), "PoolClosedError");
+  assertEquals(realm.whileBlocking.size, before);
 });
 
 for (const Pool of POOLS) {

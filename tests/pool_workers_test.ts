@@ -474,6 +474,66 @@ test(
   },
 );
 
+test("A refusal beside a worker that has its last call ends no pool", {
+  timeout,
+}, async () => {
+  await refuseWorkers(async (refuse) => {
+    await using pool = new ProcessPool(2, { maxTasksPerChild: 1 });
+    refuse(1);
+    const calls = [1, 2, 3].map((n) => pool.apply(double, [n]));
+    assertEquals(await Promise.all(calls), [2, 4, 6]);
+  });
+});
+
+test("A call whose message has not come moves on when its worker ends", {
+  timeout,
+}, async () => {
+  const leaveEnd = () => {
+    queueMicrotask(() => self.close());
+    return 1;
+  };
+  const sizeOf = (map: Map<number, number>) => map.size;
+  for (let i = 0; i < 5; i++) {
+    await using pool = new ProcessPool(1);
+    await pool.apply(double, [1]);
+    const calls = [
+      pool.apply(leaveEnd),
+      pool.apply(sizeOf, [new Map([[1, 2]])]),
+      pool.apply(double, [2]),
+    ];
+    assertEquals(await outcomes(calls), [1, 1, 4]);
+  }
+});
+
+if (runtime !== "browser") {
+  test("A call that was given back is run once if its worker does not end", {
+    timeout,
+  }, async () => {
+    await using pool = new ProcessPool(1);
+    const cells = sharedCells(2);
+    const failToEnd = (cells: Int32Array) => {
+      queueMicrotask(() => {
+        try {
+          (globalThis as Any).process.exit("none");
+        } catch {
+          Atomics.add(cells, 0, 1);
+        }
+      });
+    };
+    const count = (cells: Int32Array) => Atomics.add(cells, 1, 1);
+    for (let i = 0; i < 5; i++) {
+      const calls = [
+        pool.apply(failToEnd, [cells]),
+        pool.apply(count, [cells]),
+        pool.apply(count, [cells]),
+      ];
+      assertEquals((await outcomes(calls)).slice(1), [2 * i, 2 * i + 1]);
+    }
+    assertEquals([...cells], [5, 10]);
+    assertEquals(pool.stats().respawned, 0);
+  });
+}
+
 for (const Pool of POOLS) {
   test(`${Pool.name} lives on after its thread's stack has overflowed`, {
     timeout,

@@ -10,6 +10,7 @@ import {
   between,
   claim,
   claimed,
+  giveBack,
   MAX_SENT,
   send,
   takeBack,
@@ -28,7 +29,12 @@ test("A claim word counts on where its halves begin anew", {
   for (let i = 0; i < 400_000; i++) {
     const waiting = sent - begun;
     const what = random.below(10_000);
-    if (what < 5200) {
+    if (what < 20) {
+      if (begun > looked) {
+        giveBack(cells, 1);
+        begun--;
+      }
+    } else if (what < 5200) {
       if (waiting < MAX_SENT) {
         send(cells, 1);
         sent++;
@@ -51,6 +57,9 @@ test("A claim word counts on where its halves begin anew", {
     }
   }
   assert(begun > 2 ** 17);
+  cells[1] = 0x10000; // one was sent
+  giveBack(cells, 1);
+  assertEquals(cells[1], 0x1ffff);
   for (const [low, high] of [[0xfffe, 2], [0xffff, 0], [0x7ffe, 0x8001]]) {
     cells[1] = (high! << 16) | low!;
     assertEquals(unclaimed(cells, 1), (high! - low!) & 0xffff);

@@ -7,7 +7,7 @@
 
 import { timeOf } from "../answer_clock.ts";
 import type { Outcome } from "../call.ts";
-import { claim, unclaimed } from "../claim.ts";
+import { claim, giveBack, unclaimed } from "../claim.ts";
 import { announce, Consumer, interrupt } from "../consumer.ts";
 import { readValue, writeValue } from "../frame.ts";
 import { afterwards } from "../promises.ts";
@@ -65,6 +65,8 @@ export class SharedLane implements Lane {
   /** Where the last frame that was read ends, and the last that was written. */
   #read = 0;
   #at = 0;
+  /** Where the frame before the last one that was read ends. */
+  #from = 0;
   /** Where the last answer that was read ends, when that was last looked at. */
   #lastRead = 0;
   /** By number; no map, whose methods a task could replace. */
@@ -87,6 +89,8 @@ export class SharedLane implements Lane {
   #need: Need | undefined;
   /** Whether somebody sees to it that they are met. */
   #watching = false;
+  /** Whether that call was given back, as this thread ends. */
+  #isGivenBack = false;
   readonly #consumer: Consumer;
 
   constructor(runner: Runner, memory: LaneMemory) {
@@ -122,9 +126,21 @@ export class SharedLane implements Lane {
   end(isEnding: boolean): void {
     const stage = isEnding ? Stage.Ending : Stage.Ready;
     Atomics.store(this.#cells, LaneCell.Stage, stage);
-    if (isEnding) return;
+    if (isEnding) return this.#giveBack();
     Atomics.add(this.#bell, BellCell.Answers, 1);
     this.#ring(); // calls may wait for it
+    if (!this.#isGivenBack) return;
+    this.#isGivenBack = false;
+    nextTurn(() => this.#go());
+  }
+
+  /** Lets another worker have the call that was claimed, if that has yet to begin. */
+  #giveBack(): void {
+    if (this.#need === undefined) return;
+    this.#need = undefined; // it remains held
+    this.#read = this.#from;
+    this.#isGivenBack = true;
+    giveBack(this.#cells, LaneCell.Claim);
   }
 
   receive(message: ToServer): void {
@@ -193,6 +209,7 @@ export class SharedLane implements Lane {
 
   #runFrame(): void {
     const ring = this.#calls;
+    this.#from = this.#read;
     const at = follow(ring, this.#read);
     const word = at >> 2;
     const flags = ring.words[word + 1]!;
@@ -303,6 +320,7 @@ export class SharedLane implements Lane {
               `come by: none came within ${LOST_MS} ms`,
           ),
         );
+        this.#need = undefined; // that call is not given back: it may be to blame
         endThread(1);
       });
     }, LOST_MS);
