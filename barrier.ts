@@ -34,7 +34,7 @@ import {
 import { BrokenBarrierError, timeoutError } from "./_internal/errors.ts";
 import { showState } from "./_internal/inspect.ts";
 import { isThenable } from "./_internal/promises.ts";
-import { hold, now, release } from "./_internal/runtime/loop.ts";
+import { now } from "./_internal/runtime/loop.ts";
 import {
   checkMayBlock,
   Doorbell,
@@ -274,7 +274,7 @@ export class Barrier {
         const action = this.#action!; // called without `this`
         const result = action();
         // What is over at once releases the others at once.
-        if (isThenable(result)) await held(result);
+        if (isThenable(result)) await this.#untilOver(result, place);
       } catch (error) {
         leaveIfTerminated();
         this.#state.endAction(place, "broken");
@@ -358,7 +358,7 @@ export class Barrier {
 
   /**
    * Makes the barrier usable again. Parties that wait get a
-   * {@linkcode BrokenBarrierError}.
+   * {@linkcode BrokenBarrierError}, as by {@linkcode Barrier.abort}.
    *
    * @example Usage
    * ```ts
@@ -379,7 +379,8 @@ export class Barrier {
 
   /**
    * Breaks the barrier: parties that wait, and those that come, get a
-   * {@linkcode BrokenBarrierError} until `reset()`.
+   * {@linkcode BrokenBarrierError} until `reset()`. So does the one that waits for
+   * an async action, which goes on, but what comes of it is of no account any more.
    *
    * @example Usage
    * ```ts
@@ -395,6 +396,22 @@ export class Barrier {
     leaveIfTerminated();
     this.#state.abort();
     this.#bell.ring(); // as in reset()
+  }
+
+  /** Waits for an action, or until `abort()` or `reset()` has ended its cycle. */
+  async #untilOver(action: PromiseLike<unknown>, place: Place): Promise<void> {
+    const ended = () => this.#state.isActing(place) ? undefined : true;
+    const over = new AbortController();
+    const { signal } = over;
+    try {
+      // The second one holds the program, too.
+      await Promise.race([
+        action,
+        this.#bell.wait(ended, { timeout: Infinity, signal }),
+      ]);
+    } finally {
+      over.abort();
+    }
   }
 
   #arrive(): Arrival {
@@ -437,14 +454,4 @@ function countDown(timeout: number): () => number {
   if (timeout === Infinity) return () => Infinity;
   const deadline = now() + timeout;
   return () => Math.max(0, deadline - now());
-}
-
-/** Waits for an action, and holds the program meanwhile. */
-async function held(action: PromiseLike<unknown>): Promise<void> {
-  hold();
-  try {
-    await action;
-  } finally {
-    release();
-  }
 }

@@ -107,6 +107,17 @@ export class BarrierState {
   }
 
   /**
+   * Tells whether nothing has ended a cycle yet whose action runs.
+   *
+   * @param place The party that runs it.
+   * @returns Whether it goes on.
+   */
+  isActing(place: Place): boolean {
+    const word = Atomics.load(this.cells, WORD);
+    return this.#generation(word) === place.generation && isActing(word & 7);
+  }
+
+  /**
    * Arrives, if that can be.
    *
    * @param acts Whether the last party has an action to run.

@@ -521,6 +521,22 @@ test("Barrier.abort() and reset() win over an action that runs", {
   }
 });
 
+test("Barrier.abort() and reset() reject the party whose action is not over", {
+  timeout,
+}, async () => {
+  for (const verb of ["abort", "reset"] as const) {
+    const action = Promise.withResolvers<void>();
+    const barrier = new Barrier(2, { action: () => action.promise });
+    const waits = [barrier.wait(), barrier.wait()];
+    barrier[verb]();
+    const broken = ["BrokenBarrierError", "BrokenBarrierError"];
+    assertEquals(await outcomes(waits), broken);
+    action.reject(new Error("nobody waits for this any more"));
+    await delay(1);
+    assertEquals([barrier.nWaiting, barrier.broken], [0, verb === "abort"]);
+  }
+});
+
 test("Barrier lets those who come during an action into the next cycle", {
   timeout,
 }, async () => {
