@@ -298,6 +298,10 @@ export class Scheduler<W extends Schedulable> {
   takeBack(worker: W): Call[] {
     const calls = worker.channel.takeBack();
     worker.left += calls.length;
+    // It was to be stopped for one that it has given back.
+    if (worker.stopping && calls.includes(worker.stopping)) {
+      worker.stopping = undefined;
+    }
     if (calls.length > 0 && worker.channel.inFlight === 0) {
       this.#events.onEmptied(worker);
     }

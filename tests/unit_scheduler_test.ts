@@ -5,7 +5,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { timeOf } from "../_internal/answer_clock.ts";
 import { AwaitedCall, type Call } from "../_internal/call.ts";
 import type { Channel, Lag } from "../_internal/channel.ts";
-import { claim } from "../_internal/claim.ts";
+import { claim, giveBack } from "../_internal/claim.ts";
 import { Definitions } from "../_internal/definitions.ts";
 import { writeValue } from "../_internal/frame.ts";
 import { noHeadway } from "../_internal/headway.ts";
@@ -219,6 +219,26 @@ test("Many quick calls go to no more workers than there are cores", {
   const busy = counts().filter((it) => it > 0).length;
   assertEquals(busy, Math.min(cores, 40));
   assert(counts().at(-1)! > 0);
+});
+
+test("A worker that gives back the call it was to be stopped for lives on", {
+  timeout,
+}, () => {
+  const { scheduler, hired, send, counts } = quickOffice(1, Infinity);
+  const worker: Schedulable = hired[0]!.worker;
+  const { channel } = worker;
+  const { cells } = channel.memory!;
+  const takeBack = () => scheduler.takeBack(hired[0]!.worker);
+  send(1);
+  assert(claim(cells, LaneCell.Claim));
+  worker.stopping = channel.begun();
+  scheduler.requeue(takeBack());
+  assert(worker.stopping); // it has begun
+  giveBack(cells, LaneCell.Claim);
+  scheduler.requeue(takeBack());
+  assertEquals([worker.stopping, counts()[0]], [undefined, 0]);
+  scheduler.send();
+  assertEquals(counts(), [1]);
 });
 
 /** A worker has all calls, the first of which it has begun, and others come. */
